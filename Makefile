@@ -1,0 +1,34 @@
+# make demo   set up .venv, draw the toy people, train a small OSNet on them, test it
+# make test   set up .venv, run all tests
+# make check  ruff, import layers, mypy on the leaves
+# make bench  measure the input pipeline
+
+PYTHON ?= python3
+BIN := .venv/bin
+export OMP_NUM_THREADS ?= 2
+
+.PHONY: demo test check bench clean
+
+.venv/ready: setup.py
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	touch $@
+
+demo: .venv/ready
+	$(BIN)/python tools/train_net.py --config-file configs/demo.yml
+
+test: .venv/ready
+	$(BIN)/python -m pytest
+
+check: .venv/ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/python -m pytest tests/test_layers.py
+	$(BIN)/mypy reidtools/registry.py reidtools/ops reidtools/losses reidtools/solver reidtools/evaluation
+
+bench: .venv/ready
+	$(BIN)/python benchmarks/pipeline.py
+
+clean:
+	rm -rf .venv build dist *.egg-info

@@ -1,0 +1,26 @@
+"""reidtools: person re-identification, from pictures to ranked galleries.
+
+>>> import reidtools as rt                                            # doctest: +SKIP
+>>> cfg = rt.get_config("configs/demo.yml", ["SOLVER.MAX_EPOCH", "4"])    # doctest: +SKIP
+>>> rt.train(cfg).figures["toy"]["mAP"]                               # doctest: +SKIP
+
+Names are looked up when they are used, so that importing this package costs nothing.
+"""
+
+from importlib import import_module
+
+__version__ = "0.1.0"
+_HOMES = {
+    "api": ("check", "embed", "evaluate", "get_config", "load", "train"),
+    "evaluation": ("Report", "Vectors", "rank"),
+    "data.samples": ("Sample", "Splits"),
+    "registry": ("BACKBONES", "DATASETS", "HEADS", "LOSSES", "SAMPLERS"),
+}
+__all__ = sorted(name for names in _HOMES.values() for name in names)
+
+
+def __getattr__(name: str):
+    for home, names in _HOMES.items():
+        if name in names:
+            return getattr(import_module(f"reidtools.{home}"), name)
+    raise AttributeError(f"reidtools has no '{name}'; it has {', '.join(__all__)}.")

@@ -1,0 +1,278 @@
+"""What tools and notebooks call: train, evaluate, load, embed."""
+
+import json
+import logging
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import torch
+from yacs.config import CfgNode
+
+from reidtools import build
+from reidtools.config import load as configs
+from reidtools.config.compat import flatten
+from reidtools.data.preflight import preflight
+from reidtools.data.samples import Sample, Splits, join_train
+from reidtools.engine import checkpoints, environment, logbook
+from reidtools.engine.trainer import Trainer
+from reidtools.evaluation import Report, Vectors
+from reidtools.evaluation import embed as embed_batches
+from reidtools.modeling import Embedder, weights
+
+LOGGER = logging.getLogger("reidtools")
+
+
+def get_config(path: str | Path = "", overrides: Sequence[str] = ()) -> CfgNode:
+    """The complete, frozen config of a YAML file and ``KEY VALUE`` pairs.
+
+    Without a file, the checkpoint named by RESUME or MODEL.WEIGHTS brings its own config, if it has
+    one; otherwise the defaults count.
+    """
+    cfg = configs.load(path, overrides)
+    source = Path(cfg.RESUME or cfg.MODEL.WEIGHTS)
+    if not path and source.is_file() and "config" in (saved := weights.read(source)):
+        cfg = configs.load("", overrides, base=saved["config"])
+    return cfg
+
+
+def train(cfg: CfgNode) -> Report:
+    """Train an embedder as `cfg` says; returns the figures of the last test.
+
+    Everything that can be wrong is looked for before the first step. Writes the run's folder:
+    config.yml, environment.txt, log.txt, metrics.jsonl, TensorBoard events, checkpoints,
+    metrics.json.
+    """
+    logbook.set_up_logging()
+    parent = _parent(cfg)
+    start = checkpoints.find_start(cfg.RESUME, cfg.OUTPUT_DIR, parent) if cfg.RESUME else None
+    device = _seeded_device(cfg)
+    samples, tests = _data(cfg)
+    trainer = _trainer(cfg, samples, device, pretrain=not (start or cfg.MODEL.WEIGHTS))
+    best = {"epoch": -1, "mAP": -1.0}
+    if start:
+        best = _continue(cfg, trainer, start)
+    elif cfg.MODEL.WEIGHTS:
+        LOGGER.info(_fit(trainer.model, cfg.MODEL.WEIGHTS).details())
+
+    run = start.parent if start else checkpoints.new_run(cfg.OUTPUT_DIR, parent)
+    logbook.log_to(run / "log.txt")
+    (run / "config.yml").write_text(cfg.dump(), encoding="utf-8")
+    (run / "environment.txt").write_text(environment.describe(), encoding="utf-8")
+    LOGGER.info(f"Resuming {start}" if start else f"Training into {run}")
+    report, best = _loop(cfg, trainer, tests, run, best)
+
+    final = {"model": trainer.model.state_dict(), "config": cfg.dump()}
+    checkpoints.save(final, run / "model_final.pth")
+    about = {"epoch": cfg.SOLVER.MAX_EPOCH - 1, "best": best, **_settings(cfg)}
+    _write_json(run / "metrics.json", {**about, "figures": report.figures})
+    files = "\n".join(f"  {path}" for path in sorted(run.iterdir()))
+    LOGGER.info("Best mAP %.2f after epoch %d. Written:\n%s", best["mAP"], best["epoch"], files)
+    return report
+
+
+def _loop(
+    cfg: CfgNode, trainer: Trainer, tests: dict[str, Splits], run: Path, best: dict[str, Any]
+) -> tuple[Report, dict[str, Any]]:
+    """Train to the end: log, test and save as the config says. The last report and the best mAP."""
+    keeper = checkpoints.Checkpoints(run, cfg.SOLVER.CHECKPOINT_PERIOD)
+    log = logbook.Logbook(
+        run,
+        len(trainer.batches),
+        cfg.SOLVER.MAX_EPOCH,
+        cfg.SOLVER.IMS_PER_BATCH,
+        trainer.iteration,
+    )
+    report, period, last = Report(), cfg.TEST.EVAL_PERIOD, cfg.SOLVER.MAX_EPOCH - 1
+    with closing(log):
+        for progress in trainer:
+            log.write(progress)
+            if not progress.epoch_done:
+                continue
+            epoch, better = progress.epoch, False
+            if epoch == last or (period and epoch % period == 0):
+                report = _test(cfg, trainer.model, tests, trainer.amp)
+                for name, figures in report.figures.items():
+                    log.score(epoch, progress.iteration, name, figures)
+                LOGGER.info("After epoch %d\n%s", epoch, report)
+                better = report.mAP > best["mAP"]
+                best = {"epoch": epoch, "mAP": report.mAP} if better else best
+            state = trainer.state_dict() | {"best": best, "config": cfg.dump()}
+            keeper.keep(state, epoch, better)
+    return report, best
+
+
+def evaluate(cfg: CfgNode, model: Embedder | None = None) -> Report:
+    """Test `model`, or the embedder in MODEL.WEIGHTS, on the test sets of `cfg`.
+
+    Weights that do not fill the model whole are refused. Writes metrics.json into OUTPUT_DIR, else
+    beside the checkpoint of a run, else into output_dir.
+    """
+    logbook.set_up_logging()
+    device = _seeded_device(cfg)
+    if model is None:
+        if not cfg.MODEL.WEIGHTS:
+            raise ValueError("There is nothing to test: give a checkpoint with MODEL.WEIGHTS.")
+        model = build.embedder(cfg)
+        fitted = _fit(model, cfg.MODEL.WEIGHTS)
+        if not fitted.complete:
+            raise ValueError(
+                f"{cfg.MODEL.WEIGHTS} does not fill the model, so its figures would mean nothing; "
+                f"test with the config it was trained with.\n{fitted.details()}"
+            )
+        LOGGER.info("Weights: %s", fitted)
+    names = cfg.DATASETS.TESTS or cfg.DATASETS.NAMES
+    tests = {name: build.splits(cfg, name) for name in names}
+    for name, splits in tests.items():
+        _warn(name, preflight(splits, camera_filter=cfg.TEST.CAMERA_FILTER, training=False))
+    report = _test(cfg, model.to(device), tests, build.amp_dtype(cfg, device))
+    path = _output_folder(cfg) / "metrics.json"
+    _write_json(path, {"weights": cfg.MODEL.WEIGHTS, **_settings(cfg), "figures": report.figures})
+    LOGGER.info("%s\nWritten: %s", report, path)
+    return report
+
+
+def check(cfg: CfgNode) -> None:
+    """Read the datasets of `cfg`, print their tables; a ValueError says why training would fail."""
+    logbook.set_up_logging()
+    _data(cfg)
+    LOGGER.info("No problem found.")
+
+
+def load(checkpoint: str | Path, device: str = "auto") -> Embedder:
+    """The embedder of one of our checkpoints, in evaluation mode, with its ``config``.
+
+    Raises ValueError for a file that brings no config, or does not fill the model whole.
+    """
+    saved = weights.read(Path(checkpoint))
+    if "config" not in saved:
+        raise ValueError(
+            f"{checkpoint} brings no config, so its model is unknown; build one with a config file "
+            "and MODEL.WEIGHTS."
+        )
+    cfg = configs.load("", ["MODEL.DEVICE", device], base=saved["config"])
+    model = build.embedder(cfg)
+    fitted = weights.fit(model, weights.state_of(saved))
+    if not fitted.complete:
+        raise ValueError(f"{checkpoint} does not fill its own model:\n{fitted.details()}")
+    model.config = cfg
+    return model.to(build.device(cfg)).eval()
+
+
+def embed(model: Embedder, paths: Sequence[str | Path]) -> Vectors:
+    """The vectors of picture files with a `model` from `load`; pids and camids are -1 (unknown)."""
+    samples = [Sample((str(path),), -1, -1) for path in paths]
+    device = next(model.parameters()).device
+    return embed_batches(model, build.test_batches(model.config, samples, device))
+
+
+def _seeded_device(cfg: CfgNode) -> torch.device:
+    torch.manual_seed(cfg.SEED)
+    torch.use_deterministic_algorithms(cfg.DETERMINISTIC, warn_only=True)
+    torch.backends.cudnn.benchmark = not cfg.DETERMINISTIC
+    return build.device(cfg)
+
+
+def _data(cfg: CfgNode) -> tuple[list[Sample], dict[str, Splits]]:
+    """Training samples of all NAMES and the splits of each test set, looked through for trouble."""
+    trains, tests = cfg.DATASETS.NAMES, cfg.DATASETS.TESTS or cfg.DATASETS.NAMES
+    loaded = {name: build.splits(cfg, name) for name in dict.fromkeys([*trains, *tests])}
+    samples = join_train([loaded[name].train for name in trains])
+    num_instance = cfg.DATALOADER.SAMPLER.get("NUM_INSTANCE", 0)
+    for name in tests:
+        found = preflight(
+            loaded[name]._replace(train=samples),
+            num_instance=num_instance,
+            people_per_batch=cfg.SOLVER.IMS_PER_BATCH // num_instance if num_instance else 0,
+            camera_filter=cfg.TEST.CAMERA_FILTER,
+        )
+        _warn(name, found)
+    return samples, {name: loaded[name] for name in tests}
+
+
+def _trainer(
+    cfg: CfgNode, samples: list[Sample], device: torch.device, *, pretrain: bool
+) -> Trainer:
+    """Everything that training needs, fresh."""
+    model = build.embedder(cfg, pretrain=pretrain).to(device)
+    objective = build.objective(cfg, model.dim, len({s.pid for s in samples})).to(device)
+    generator = torch.Generator().manual_seed(cfg.SEED)
+    batches = build.train_batches(cfg, samples, generator, device)
+    return build.trainer(cfg, model, objective, batches, generator)
+
+
+def _warn(name: str, warnings: list[str]) -> None:
+    for warning in warnings:
+        LOGGER.warning("%s: %s", name, warning)
+
+
+def _fit(model: Embedder, path: str) -> weights.Fit:
+    return weights.fit(model, weights.state_of(weights.read(Path(path))))
+
+
+def _test(cfg: CfgNode, model: Embedder, tests: dict[str, Splits], amp: Any) -> Report:
+    """Embed, rank and report every test set."""
+    report, device = Report(), next(model.parameters()).device
+    for name, splits in tests.items():
+        query, gallery = (
+            embed_batches(model, build.test_batches(cfg, samples, device), amp)
+            for samples in (splits.query, splits.gallery)
+        )
+        report.add(name, build.ranking(cfg, query, gallery))
+    return report
+
+
+def _parent(cfg: CfgNode) -> Path:
+    dataset = "+".join(Path(name).name for name in cfg.DATASETS.NAMES)
+    backbone = cfg.MODEL.BACKBONE.get("TIMM_NAME", cfg.MODEL.BACKBONE.NAME)
+    return Path("logs") / dataset / backbone.replace("/", "_") / cfg.METHOD
+
+
+def _continue(cfg: CfgNode, trainer: Trainer, start: Path) -> dict[str, Any]:
+    """Put the state of `start` into `trainer`; returns its best figure so far."""
+    state = weights.read(start)
+    if "optimizer" not in state:
+        raise ValueError(
+            f"{start} holds a model only, so training cannot go on from it; start a new run with "
+            "MODEL.WEIGHTS, or resume from an <epoch>.pth."
+        )
+    now, then = (flatten(configs.plain(c)) for c in (cfg, state["config"]))
+    for key in sorted(k for k in now.keys() | then.keys() if now.get(k) != then.get(k)):
+        if key not in ("RESUME", "OUTPUT_DIR"):
+            LOGGER.warning("%s was %s in the checkpoint, is %s", key, then.get(key), now.get(key))
+    try:
+        trainer.load_state_dict(state)
+    except (RuntimeError, ValueError, KeyError) as error:
+        raise ValueError(
+            f"{start} is of another model, loss or optimizer than the config ({error}); resume "
+            "with the config.yml beside it, or without --config-file."
+        ) from error
+    if trainer.epoch >= cfg.SOLVER.MAX_EPOCH:
+        raise ValueError(
+            f"{start} has finished epoch {trainer.epoch - 1}, and SOLVER.MAX_EPOCH is "
+            f"{cfg.SOLVER.MAX_EPOCH}; raise it to train on."
+        )
+    return state["best"]
+
+
+def _settings(cfg: CfgNode) -> dict[str, Any]:
+    """What figures depend on besides the weights."""
+    return {
+        "size": list(build.size_test(cfg)),
+        "metric": cfg.TEST.METRIC,
+        "camera_filter": cfg.TEST.CAMERA_FILTER,
+    }
+
+
+def _output_folder(cfg: CfgNode) -> Path:
+    beside = Path(cfg.MODEL.WEIGHTS).parent
+    of_a_run = cfg.MODEL.WEIGHTS and (beside / "config.yml").is_file()
+    folder = Path(cfg.OUTPUT_DIR or (beside if of_a_run else "output_dir"))
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    text = json.dumps(content, indent=2) + "\n"
+    checkpoints.write_whole(path, lambda file: file.write(text.encode()))

@@ -1,0 +1,154 @@
+"""Config nodes become objects. Besides `api`, the only place that reads a config."""
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+from yacs.config import CfgNode
+
+from reidtools.data.datasets import load_dataset
+from reidtools.data.pictures import Batches, Pictures, in_order
+from reidtools.data.samples import Sample, Splits, relabel, table
+from reidtools.data.transforms import Augment, Normalize, TrainTransform
+from reidtools.engine.objective import Objective
+from reidtools.engine.trainer import Trainer
+from reidtools.evaluation import Ranking, Vectors, rank
+from reidtools.modeling import Embedder, weights
+from reidtools.registry import BACKBONES, DATASETS, HEADS, LOSSES, SAMPLERS, options
+from reidtools.solver import make_optimizer, make_schedule
+
+LOGGER = logging.getLogger("reidtools")
+COMMON = ("NAME", "PRETRAIN", "PRETRAIN_PATH", "WEIGHT")  # keys of a slot, not of what fills it
+
+
+def chosen(node: Mapping[str, Any]) -> dict[str, Any]:
+    """The options in a slot's node, under the component's own names."""
+    return {key.lower(): value for key, value in node.items() if key not in COMMON}
+
+
+def own(node: Mapping[str, Any], maker: Callable) -> dict[str, Any]:
+    """Those options of `maker` that a shared node such as SOLVER holds."""
+    return {name: node[name.upper()] for name in options(maker)}
+
+
+def device(cfg: CfgNode) -> torch.device:
+    """MODEL.DEVICE, where ``auto`` is CUDA, else Apple's MPS, else the CPU."""
+    name = cfg.MODEL.DEVICE
+    if name == "auto":
+        mps = torch.backends.mps.is_available()
+        name = "cuda" if torch.cuda.is_available() else "mps" if mps else "cpu"
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"MODEL.DEVICE {name} is not here ({reason}); try auto or cpu.") from error
+    return torch.device(name)
+
+
+def amp_dtype(cfg: CfgNode, on: torch.device) -> torch.dtype | None:
+    """The dtype of autocast, or None; ``auto`` is bf16 where the GPU has it, else fp16."""
+    if not cfg.SOLVER.AMP.ENABLED:
+        return None
+    if on.type != "cuda":
+        LOGGER.info("SOLVER.AMP needs a CUDA device; this run computes in float32.")
+        return None
+    auto = torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+    dtypes = {"auto": auto, "bf16": torch.bfloat16, "fp16": torch.float16}
+    if cfg.SOLVER.AMP.DTYPE not in dtypes:
+        raise ValueError(f"SOLVER.AMP.DTYPE is {cfg.SOLVER.AMP.DTYPE}; use one of {list(dtypes)}.")
+    return dtypes[cfg.SOLVER.AMP.DTYPE]
+
+
+def splits(cfg: CfgNode, name: str) -> Splits:
+    """The dataset `name`; its table goes to the log."""
+    given = cfg.DATASETS.get(name.upper(), {}) if name in DATASETS else {}
+    loaded = load_dataset(name, cfg.DATASETS.ROOT, **chosen(given))
+    LOGGER.info(table(name, loaded))
+    return loaded
+
+
+def size_test(cfg: CfgNode) -> tuple[int, int]:
+    """Height and width of test pictures."""
+    height, width = cfg.INPUT.SIZE_TEST or cfg.INPUT.SIZE_TRAIN
+    return height, width
+
+
+def embedder(cfg: CfgNode, *, pretrain: bool = False) -> Embedder:
+    """Backbone and head; with `pretrain` the backbone gets its published weights if asked to."""
+    node = cfg.MODEL.BACKBONE
+    facts = {"image_size": tuple(cfg.INPUT.SIZE_TRAIN)}
+    backbone = BACKBONES.build(node.NAME, facts, chosen(node))
+    if pretrain and node.PRETRAIN:
+        LOGGER.info("Backbone: %s", weights.load_pretrained(backbone, node.PRETRAIN_PATH))
+    facts = {"dim": backbone.dim, "pooled": backbone.pooled}
+    heads = HEADS.build(cfg.MODEL.HEADS.NAME, facts, chosen(cfg.MODEL.HEADS))
+    return Embedder(backbone, heads).to(memory_format=torch.channels_last)
+
+
+def objective(cfg: CfgNode, dim: int, num_people: int) -> Objective:
+    """The losses whose WEIGHT is not 0."""
+    facts = {"dim": dim, "num_people": num_people}
+    nodes = {name: node for name, node in cfg.MODEL.LOSSES.items() if node.WEIGHT}
+    losses = {name: LOSSES.build(name, facts, chosen(node)) for name, node in nodes.items()}
+    return Objective(losses, {name: node.WEIGHT for name, node in nodes.items()})
+
+
+def train_batches(
+    cfg: CfgNode, samples: list[Sample], generator: torch.Generator, on: torch.device
+) -> Batches:
+    """Augmented training batches; labels are the sorted pids' places."""
+    normalize = Normalize(**own(cfg.INPUT, Normalize))
+    augment = Augment(generator, cfg.INPUT.PIXEL_MEAN, **own(cfg.INPUT, Augment))
+    pictures = Pictures(
+        samples, cfg.INPUT.SIZE_TRAIN, relabel(samples), **own(cfg.DATALOADER, Pictures)
+    )
+    facts = {
+        "pids": [sample.pid for sample in samples],
+        "batch_size": cfg.SOLVER.IMS_PER_BATCH,
+        "seed": cfg.SEED,
+    }
+    sampler = SAMPLERS.build(cfg.DATALOADER.SAMPLER.NAME, facts, chosen(cfg.DATALOADER.SAMPLER))
+    transform = TrainTransform(augment, normalize)
+    return Batches(pictures, sampler, transform, workers=cfg.DATALOADER.NUM_WORKERS, device=on)
+
+
+def test_batches(cfg: CfgNode, samples: Sequence[Sample], on: torch.device) -> Batches:
+    """All of `samples` in order, resized and normalised."""
+    pictures = Pictures(samples, size_test(cfg), **own(cfg.DATALOADER, Pictures))
+    order = in_order(len(samples), cfg.TEST.IMS_PER_BATCH)
+    normalize = Normalize(**own(cfg.INPUT, Normalize))
+    return Batches(pictures, order, normalize, workers=cfg.DATALOADER.NUM_WORKERS, device=on)
+
+
+def ranking(cfg: CfgNode, query: Vectors, gallery: Vectors) -> Ranking:
+    """`gallery` ranked for each of `query` as TEST says."""
+    return rank(query, gallery, **own(cfg.TEST, rank))
+
+
+def trainer(
+    cfg: CfgNode,
+    model: Embedder,
+    loss: nn.Module,
+    batches: Batches,
+    generator: torch.Generator,
+) -> Trainer:
+    """Optimizer and schedule around a model, an objective and batches."""
+    solver = cfg.SOLVER
+    parts = {"embedder": model, "objective": loss}
+    optimizer = make_optimizer(parts, **own(solver, make_optimizer))
+    schedule = make_schedule(
+        optimizer, len(batches), solver.MAX_EPOCH, **own(solver, make_schedule)
+    )
+    return Trainer(
+        model,
+        loss,
+        batches,
+        optimizer,
+        schedule,
+        generator,
+        max_epoch=solver.MAX_EPOCH,
+        log_period=solver.LOG_PERIOD,
+        amp=amp_dtype(cfg, batches.device),
+    )

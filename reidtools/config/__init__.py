@@ -1,0 +1,1 @@
+"""Configs: files and ``KEY VALUE`` pairs in, one complete and frozen tree out."""

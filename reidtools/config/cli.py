@@ -1,0 +1,68 @@
+"""The command line that all tools share. Imports nothing heavy: ``--help`` answers at once."""
+
+import argparse
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+AUTO = "auto"
+
+
+def parse(description: str, argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Parse ``--config-file FILE [--resume [PATH]] [--eval-only] … [KEY VALUE]…``."""
+    parser = argparse.ArgumentParser(
+        description=description,
+        epilog="KEY VALUE pairs override the file: SOLVER.BASE_LR 1e-3 DATASETS.NAMES market1501",
+    )
+    add = parser.add_argument
+    add(
+        "--config-file", "--config_file", metavar="FILE", default="", help="a YAML file of configs/"
+    )
+    add(
+        "--resume",
+        nargs="?",
+        const=AUTO,
+        default="",
+        metavar="PATH",
+        help="go on from this checkpoint or run folder; without PATH from the newest of the run",
+    )
+    add("--eval-only", action="store_true", help="test MODEL.WEIGHTS instead of training")
+    add("--num-gpus", type=int, default=1, metavar="N", help="0 runs on the CPU; default 1, if any")
+    add("--print-config", action="store_true", help="print the complete config and stop")
+    add("opts", nargs="*", metavar="KEY VALUE", help="any key of the config and its value")
+    args = parser.parse_intermixed_args(_split_resume(sys.argv[1:] if argv is None else list(argv)))
+    if len(args.opts) % 2:
+        parser.error(
+            f"KEY VALUE pairs expected, got {len(args.opts)} words: {' '.join(args.opts)}; every "
+            "key needs one value, quoted if it has spaces."
+        )
+    if args.num_gpus > 1:
+        parser.error("Training runs in one process on one GPU; use --num-gpus 1 or leave it out.")
+    if args.num_gpus == 0:
+        args.opts += ["MODEL.DEVICE", "cpu"]
+    if args.resume:
+        args.opts += ["RESUME", args.resume]
+    return args
+
+
+def _split_resume(argv: list[str]) -> list[str]:
+    """``--resume OUTPUT_DIR logs/x``: the word after a bare --resume may be a key, not a path."""
+    for i, word in enumerate(argv[:-1]):
+        after = argv[i + 1]
+        is_key = re.fullmatch(r"[A-Z_]+(\.\w+)*", after) and not Path(after).exists()
+        if word == "--resume" and is_key:
+            argv[i] = f"--resume={AUTO}"
+    return argv
+
+
+def main(run) -> None:
+    """Call `run` and turn an expected error into its sentence and exit code 1."""
+    try:
+        run()
+    except (LookupError, ValueError, TypeError, OSError, FloatingPointError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        sys.exit(130)

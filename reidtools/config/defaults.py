@@ -1,0 +1,77 @@
+"""The config tree: keys that belong to no component, and the slots that components fill."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from reidtools import data, losses, modeling  # noqa: F401  (they register their components)
+from reidtools.data.pictures import Pictures
+from reidtools.data.transforms import Augment, Normalize
+from reidtools.evaluation import rank
+from reidtools.registry import BACKBONES, HEADS, LOSSES, SAMPLERS, Registry
+from reidtools.solver import make_optimizer, make_schedule
+
+
+class Slot(NamedTuple):
+    """A node filled from `registry`; `common` are the options that every component there has."""
+
+    registry: Registry
+    common: dict[str, Any]
+
+
+# NAME and that component's own options.
+ONE = {
+    "MODEL.BACKBONE": Slot(BACKBONES, {"PRETRAIN": True, "PRETRAIN_PATH": ""}),
+    "MODEL.HEADS": Slot(HEADS, {}),
+    "DATALOADER.SAMPLER": Slot(SAMPLERS, {}),
+}
+# Component name -> its options.
+MANY = {"MODEL.LOSSES": Slot(LOSSES, {"WEIGHT": 1.0})}
+# Nodes with the options of these callables.
+FIXED: dict[str, tuple[Callable, ...]] = {
+    "INPUT": (Normalize, Augment),
+    "DATALOADER": (Pictures,),
+    "SOLVER": (make_optimizer, make_schedule),
+    "TEST": (rank,),
+}
+
+
+def defaults() -> dict[str, Any]:
+    """A fresh tree of the keys that no component declares."""
+    return {
+        "MODEL": {
+            "DEVICE": "auto",  # auto, cpu, cuda, cuda:1, mps
+            "BACKBONE": {"NAME": "resnet50"},
+            "HEADS": {"NAME": "BNNeck"},
+            "LOSSES": {},
+            "WEIGHTS": "",  # a checkpoint to start from or to test
+        },
+        "INPUT": {
+            "SIZE_TRAIN": [256, 128],  # height, width
+            "SIZE_TEST": [],  # empty: as SIZE_TRAIN
+        },
+        "DATASETS": {
+            "ROOT": "datasets",
+            "NAMES": ["market1501"],  # trained on together
+            "TESTS": [],  # tested one by one; empty: as NAMES
+        },
+        "DATALOADER": {
+            "NUM_WORKERS": 4,  # reading threads
+            "SAMPLER": {"NAME": "RandomIdentitySampler"},
+        },
+        "SOLVER": {
+            "MAX_EPOCH": 120,
+            "IMS_PER_BATCH": 64,
+            "CHECKPOINT_PERIOD": 20,  # epochs; 0 keeps only the last and the best
+            "LOG_PERIOD": 20,  # iterations
+            "AMP": {"ENABLED": False, "DTYPE": "auto"},  # auto, bf16, fp16
+        },
+        "TEST": {
+            "IMS_PER_BATCH": 128,
+            "EVAL_PERIOD": 20,  # epochs; 0 tests only at the end
+        },
+        "METHOD": "baseline",  # names the folder of the run
+        "OUTPUT_DIR": "",  # empty: logs/<dataset>/<backbone>/<method>/exp<i>
+        "RESUME": "",  # a checkpoint, a run folder, or auto for the newest of the run
+        "SEED": 1,
+        "DETERMINISTIC": False,
+    }

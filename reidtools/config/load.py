@@ -1,0 +1,187 @@
+"""Files and overrides become one complete config: merge, translate, grow, check, freeze."""
+
+import logging
+from ast import literal_eval
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import yaml
+from yacs.config import CfgNode
+
+from reidtools.config import compat
+from reidtools.config.defaults import FIXED, MANY, ONE, defaults
+from reidtools.registry import DATASETS, options, unknown
+
+LOGGER = logging.getLogger("reidtools")
+Tree = dict[str, Any]
+
+
+def load(path: str | Path = "", overrides: Sequence[str] = (), base: str = "") -> CfgNode:
+    """The frozen config of a YAML file and ``KEY VALUE`` pairs, over the YAML text `base`.
+
+    A file may name others in `_BASE_`. A slot's options come from the signature of what fills
+    it, so the result shows every option in force. Raises LookupError for an unknown key or name,
+    TypeError for a value of the wrong kind, OSError for a file that cannot be read.
+    """
+    tree = merge(yaml.safe_load(base) or {} if base else {}, read(Path(path)) if path else {})
+    tree = merge(tree, pairs(overrides))
+    tree, notes = compat.translate(tree)
+    for note in notes:
+        LOGGER.warning(note)
+    return complete(spell(tree))
+
+
+def plain(config: CfgNode | str) -> Tree:
+    """A config, or the YAML text of one, as nested dicts."""
+    return yaml.safe_load(config if isinstance(config, str) else config.dump())
+
+
+def complete(tree: Tree) -> CfgNode:
+    """Grow, check and freeze `tree`, a tree in our own vocabulary."""
+    tree = merge(defaults(), tree)
+    full = grow(tree)
+    check(tree, full)
+    config = CfgNode(merge(full, tree))
+    config.freeze()
+    return config
+
+
+def merge(base: Tree, over: Tree) -> Tree:
+    """Deep merge, `over` wins. A new NAME replaces its whole node, the old options and all."""
+    if over.get("NAME", base.get("NAME")) != base.get("NAME") and "NAME" in base:
+        return deepcopy(over)
+    merged = deepcopy(base)
+    for key, value in over.items():
+        old = merged.get(key)
+        both = isinstance(old, dict) and isinstance(value, dict)
+        merged[key] = merge(old, value) if both else deepcopy(value)
+    return merged
+
+
+def read(path: Path) -> Tree:
+    """A YAML file with its `_BASE_` files (one or a list, relative to it) merged under it."""
+    if not path.is_file():
+        raise FileNotFoundError(f"There is no config file {path.absolute()}; see configs/.")
+    try:
+        here = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path} is not valid YAML: {error}") from error
+    if not isinstance(here, dict):
+        raise ValueError(f"{path} holds no KEY: value pairs; see configs/ for examples.")
+    here = spell(here)
+    bases = here.pop("_BASE_", [])
+    tree: Tree = {}
+    for base in [bases] if isinstance(bases, str) else bases:
+        tree = merge(tree, read(path.parent / base))
+    return merge(tree, here)
+
+
+def pairs(overrides: Sequence[str]) -> Tree:
+    """``["SOLVER.BASE_LR", "1e-3"]`` as a tree; values are read as YAML."""
+    if len(overrides) % 2:
+        raise ValueError(f"Overrides come as KEY VALUE pairs; {list(overrides)} has an odd length.")
+    tree: Tree = {}
+    for key, value in zip(overrides[::2], overrides[1::2], strict=True):
+        node: Any = value
+        if isinstance(value, str):
+            try:
+                node = yaml.safe_load(value)
+            except yaml.YAMLError:
+                node = value
+        for part in reversed(key.split(".")):
+            node = {part: node}
+        tree = merge(tree, spell(node))
+    return tree
+
+
+def spell(tree: Tree) -> Tree:
+    """Short forms written out: ``BACKBONE: resnet50``, ``LOSSES: [TripletLoss]``."""
+    tree = deepcopy(tree)
+    for path in [*ONE, *MANY]:
+        *route, last = path.split(".")
+        node = tree
+        for part in route:
+            node = node.get(part) if isinstance(node, dict) else None
+        if not isinstance(node, dict) or last not in node:
+            continue
+        value = node[last]
+        if path in ONE and isinstance(value, str):
+            node[last] = {"NAME": value}
+        elif path in MANY:
+            named = {value: {}} if isinstance(value, str) else value or {}
+            node[last] = {k: (named[k] or {}) if isinstance(named, dict) else {} for k in named}
+    return tree
+
+
+def dig(tree: Tree, path: str) -> Any:
+    """The node of `tree` at a dotted `path`."""
+    for key in path.split("."):
+        tree = tree[key]
+    return tree
+
+
+def upper(maker: Callable) -> Tree:
+    """The options of `maker` as config keys."""
+    lists = {k: list(v) if isinstance(v, tuple) else v for k, v in options(maker).items()}
+    return {k.upper(): v for k, v in lists.items()}
+
+
+def grow(tree: Tree) -> Tree:
+    """Every key a run with the names in `tree` has, with its default."""
+    full = defaults()
+    for path, makers in FIXED.items():
+        for maker in makers:
+            dig(full, path).update(upper(maker))
+    for path, slot in ONE.items():
+        name = dig(tree, path)["NAME"]
+        node = dig(full, path)
+        node.clear()
+        node.update({"NAME": name, **slot.common, **upper(slot.registry[name])})
+    for path, slot in MANY.items():
+        for name in dig(tree, path):
+            dig(full, path)[name] = {**slot.common, **upper(slot.registry[name])}
+    for key in ("NAMES", "TESTS"):
+        tree["DATASETS"][key] = compat.dataset_names(tree["DATASETS"][key])
+        for name in tree["DATASETS"][key]:
+            if name in DATASETS and options(DATASETS[name]):
+                full["DATASETS"][name.upper()] = upper(DATASETS[name])
+    return full
+
+
+def check(tree: Tree, full: Tree, path: str = "") -> None:
+    """Every key of `tree` must be in `full`, of its default's kind; values are fitted in place."""
+    for key, value in tree.items():
+        here = f"{path}.{key}" if path else key
+        if key not in full:
+            raise unknown(f"key in {path or 'the config'}", key, full)
+        if not isinstance(full[key], dict):
+            tree[key] = fit(value, full[key], here)
+        elif isinstance(value, Mapping):
+            check(tree[key], full[key], here)
+        else:
+            raise TypeError(f"{here} is {value!r}; it holds the keys {', '.join(full[key])}.")
+
+
+def fit(value: Any, default: Any, key: str) -> Any:
+    """`value` as the kind of thing `default` is; YAML reads 1e-4 as text and 1 as an integer."""
+    if isinstance(value, str) and not isinstance(default, str):
+        with suppress(SyntaxError, ValueError):
+            value = literal_eval(value)
+    value = list(value) if isinstance(value, tuple) else value
+    if isinstance(default, list) and not isinstance(value, list | dict):
+        return [value] if value not in ("", None) else []
+    if isinstance(default, str) and isinstance(value, int | float) and not isinstance(value, bool):
+        return str(value)
+    if isinstance(default, float) and type(value) is int:
+        return float(value)
+    if isinstance(default, int) and isinstance(value, float) and value.is_integer():
+        return int(value) if not isinstance(default, bool) else value
+    if isinstance(value, type(default)) and isinstance(value, bool) == isinstance(default, bool):
+        return value
+    if default is None and (value is None or isinstance(value, int | float)):
+        return value
+    kind = "a number or null" if default is None else f"{type(default).__name__}, like {default!r}"
+    raise TypeError(f"{key} is {value!r}; expected {kind}.")

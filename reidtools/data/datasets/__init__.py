@@ -1,0 +1,46 @@
+"""Datasets: functions from the folder that holds datasets to the `Splits` of one of them."""
+
+from pathlib import Path
+from typing import Any
+
+from reidtools.data.datasets import cuhk03, market, mot17, msmt17, toy
+from reidtools.data.datasets.folder import load_folder
+from reidtools.data.datasets.listing import pictures
+from reidtools.data.datasets.market import FOLDERS, read_market
+from reidtools.data.samples import Splits
+from reidtools.registry import DATASETS, call, unknown
+
+__all__ = ["cuhk03", "load_dataset", "load_folder", "market", "mot17", "msmt17", "toy"]
+
+
+def load_dataset(name: str, root: str | Path, **options: Any) -> Splits:
+    """Splits of the dataset called `name`: a registered one, else the folder `root`/`name`.
+
+    A folder is read in the Market-1501 layout if it has ``bounding_box_train``,
+    ``bounding_box_test`` or pictures directly in ``query`` (``market1501x2``, ``PRW_reid``), else
+    as ``{train,query,gallery}/<id>/``. `options` are those of the registered dataset; an unknown
+    option, or a name that is neither, is a `LookupError`.
+    """
+    if name in DATASETS:
+        return DATASETS.build(name, {"root": root}, options)
+    home = (Path(root).expanduser() / name).resolve()
+    if not name or not home.is_dir():
+        raise LookupError(
+            f"{unknown('dataset', name, DATASETS)} There is no folder {home} either: put your own "
+            "pictures there as {train,query,gallery}/<id>/, or set DATASETS.ROOT to the folder "
+            "that holds it."
+        )
+    if _is_market(home):
+        return call(read_folder_like_market, {"home": home}, options)
+    return call(load_folder, {"path": home}, options)
+
+
+def read_folder_like_market(home: Path) -> Splits:
+    """Splits of any folder in the Market-1501 layout; folders that are missing are empty lists."""
+    return read_market(home, optional=True)
+
+
+def _is_market(home: Path) -> bool:
+    query = home / "query"
+    named = any((home / folder).is_dir() for folder in (FOLDERS[0], FOLDERS[2]))
+    return named or (query.is_dir() and bool(pictures(query)))

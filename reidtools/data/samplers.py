@@ -1,0 +1,94 @@
+"""Which pictures meet in a batch: a sampler is a list of index lists, drawn anew every epoch."""
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from reidtools.registry import SAMPLERS
+
+
+class _EpochSampler:
+    """What samplers share: `_draw` makes an epoch's batches from a generator of (seed, epoch)."""
+
+    def __init__(self, seed: int):
+        self.seed = seed
+        self.set_epoch(0)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Draw the batches of `epoch`; the same seed and epoch always give the same batches."""
+        self._batches = self._draw(np.random.default_rng((self.seed, epoch)))
+
+    def __iter__(self) -> Iterator[list[int]]:
+        return iter(self._batches)
+
+    def __len__(self) -> int:
+        return len(self._batches)
+
+
+@SAMPLERS
+class RandomIdentitySampler(_EpochSampler):
+    """P x K batches: P distinct people with K = `num_instance` pictures each (Hermans et al., 2017,
+    arXiv:1703.07737).
+
+    A person's pictures are shuffled and cut into groups of K; fewer than K are filled up with
+    repeats. An epoch has as many full batches as the groups allow, the same number every epoch:
+    people whose groups would otherwise be left over come first, the rest by chance. So no picture
+    comes twice in an epoch unless its person has fewer than K.
+    """
+
+    def __init__(self, pids: Sequence[int], batch_size: int, seed: int, *, num_instance: int = 4):
+        if num_instance < 1 or batch_size % num_instance:
+            raise ValueError(
+                f"A batch of {batch_size} cannot hold {num_instance} pictures of each person; make "
+                "SOLVER.IMS_PER_BATCH a multiple of DATALOADER.SAMPLER.NUM_INSTANCE."
+            )
+        self.people, self.num_instance = batch_size // num_instance, num_instance
+        self.members = defaultdict(list)
+        for index, pid in enumerate(pids):
+            self.members[int(pid)].append(index)
+        if len(self.members) < self.people:
+            raise ValueError(
+                f"A batch wants {self.people} different people, the training set has "
+                f"{len(self.members)}; lower SOLVER.IMS_PER_BATCH to at most "
+                f"{len(self.members) * num_instance} or raise DATALOADER.SAMPLER.NUM_INSTANCE."
+            )
+        super().__init__(seed)
+
+    def _draw(self, rng: np.random.Generator) -> list[list[int]]:
+        groups = {pid: self._groups(own, rng) for pid, own in self.members.items()}
+        counts = np.array([len(g) for g in groups.values()])
+        length = counts.sum() // self.people
+        while np.minimum(counts, length).sum() < self.people * length:
+            length -= 1
+        pids, batches = list(groups), []
+        for left in range(length, 0, -1):
+            # Whoever has as many groups as batches are left must come now; chance breaks ties.
+            urgency = np.where(counts >= left, 2.0, np.where(counts > 0, 1.0, 0.0))
+            chosen = np.argsort(-(urgency + rng.random(len(pids))))[: self.people]
+            rng.shuffle(chosen)
+            batches.append([i for c in chosen for i in groups[pids[c]].pop()])
+            counts[chosen] -= 1
+        return batches
+
+    def _groups(self, own: list[int], rng: np.random.Generator) -> list[list[int]]:
+        """Shuffled groups of K; fewer than K pictures give one group with repeats."""
+        k = self.num_instance
+        order = rng.permutation(own).tolist()
+        if len(order) < k:
+            return [order + rng.choice(own, k - len(order)).tolist()]
+        return [order[i : i + k] for i in range(0, len(order) - k + 1, k)]
+
+
+@SAMPLERS
+class RandomSampler(_EpochSampler):
+    """All pictures in random order, whoever is on them; an incomplete last batch is left out."""
+
+    def __init__(self, pids: Sequence[int], batch_size: int, seed: int):
+        self.count, self.batch_size = len(pids), batch_size
+        super().__init__(seed)
+
+    def _draw(self, rng: np.random.Generator) -> list[list[int]]:
+        order = rng.permutation(self.count).tolist()
+        size = min(self.batch_size, self.count)
+        return [order[i : i + size] for i in range(0, self.count - size + 1, size)]

@@ -1,0 +1,108 @@
+"""Augmentation and normalisation of whole batches, on whatever device they lie."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+class Normalize:
+    """uint8 pixels to what networks want: ``(x / 255 - mean) / std``, float32, RGB."""
+
+    def __init__(
+        self,
+        *,
+        pixel_mean: Sequence[float] = IMAGENET_MEAN,
+        pixel_std: Sequence[float] = IMAGENET_STD,
+    ):
+        self.shift = 255 * torch.tensor(pixel_mean).view(3, 1, 1)
+        self.scale = 1 / (255 * torch.tensor(pixel_std).view(3, 1, 1))
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """(B, 3, H, W) uint8 -> float32."""
+        shift, scale = self.shift.to(images.device), self.scale.to(images.device)
+        return images.float().sub_(shift).mul_(scale)
+
+
+class Augment:
+    """The bag-of-tricks augmentation of a batch (Luo et al., 2019, arXiv:1903.07071).
+
+    Flip left-right with `flip_prob`; pad by `padding` black pixels and crop back at a random place;
+    erase a rectangle with `rea_prob` (Zhong et al., 2017, arXiv:1708.04896), of `rea_area` of the
+    picture and height/width within `rea_ratio`, filled with the mean colour `fill` (0..1, RGB).
+    All chance comes from `generator`, on the CPU, so a run repeats whatever the device.
+    """
+
+    TRIES = 20
+
+    def __init__(
+        self,
+        generator: torch.Generator,
+        fill: Sequence[float] = IMAGENET_MEAN,
+        *,
+        flip_prob: float = 0.5,
+        padding: int = 10,
+        rea_prob: float = 0.5,
+        rea_area: Sequence[float] = (0.02, 0.4),
+        rea_ratio: Sequence[float] = (0.3, 3.33),
+    ):
+        self.generator, self.padding = generator, padding
+        self.fill = (255 * torch.tensor(fill)).round().byte().view(3, 1, 1)
+        self.flip_prob, self.rea_prob = flip_prob, rea_prob
+        self.rea_area, self.rea_ratio = rea_area, rea_ratio
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """(B, 3, H, W) uint8 -> the same shape and kind."""
+        count, _, height, width = images.shape
+        flips = (torch.rand(count, generator=self.generator) < self.flip_prob).tolist()
+        moves = torch.randint(
+            -self.padding, self.padding + 1, (count, 2), generator=self.generator
+        ).tolist()
+        out, fill = torch.zeros_like(images), self.fill.to(images.device)
+        for i, (flip, (down, right), hole) in enumerate(
+            zip(flips, moves, self._holes(count, height, width), strict=True)
+        ):
+            rows = slice(max(0, down), height + min(0, down))
+            columns = slice(max(0, right), width + min(0, right))
+            source = images[i].flip(-1) if flip else images[i]
+            out[i, :, rows, columns] = source[
+                :, max(0, -down) : height - max(0, down), max(0, -right) : width - max(0, right)
+            ]
+            if hole:
+                out[i][:, hole[0], hole[1]] = fill
+        return out
+
+    def _holes(self, count: int, height: int, width: int) -> list[tuple[slice, slice] | None]:
+        """The rectangle to erase in each picture, or None.
+
+        A shape is drawn until it fits, at most `TRIES` times, as in the paper.
+        """
+
+        def draw(low, high):
+            return low + (high - low) * torch.rand(count, self.TRIES, generator=self.generator)
+
+        wanted = torch.rand(count, generator=self.generator) < self.rea_prob
+        area, ratio = draw(*self.rea_area) * height * width, draw(*self.rea_ratio)
+        tall, wide = (area * ratio).sqrt().round().int(), (area / ratio).sqrt().round().int()
+        fits = (tall < height) & (wide < width) & (tall > 0) & (wide > 0)  # (B, TRIES)
+        first, places = fits.int().argmax(1), torch.rand(count, 2, generator=self.generator)
+        holes = []
+        for i, (use, j, (y, x)) in enumerate(
+            zip((wanted & fits.any(1)).tolist(), first.tolist(), places.tolist(), strict=True)
+        ):
+            h, w = int(tall[i, j]), int(wide[i, j])
+            top, left = int(y * (height - h + 1)), int(x * (width - w + 1))
+            holes.append((slice(top, top + h), slice(left, left + w)) if use else None)
+        return holes
+
+
+class TrainTransform:
+    """`Augment`, then `Normalize`."""
+
+    def __init__(self, augment: Augment, normalize: Normalize):
+        self.augment, self.normalize = augment, normalize
+
+    def __call__(self, images: Tensor) -> Tensor:
+        return self.normalize(self.augment(images))

@@ -1,0 +1,114 @@
+"""Files of a run: where a run lives, how its checkpoints are named, and saving that cannot tear."""
+
+import logging
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import torch
+
+LOGGER = logging.getLogger("reidtools")
+
+
+def write_whole(path: Path, write: Callable[[BinaryIO], None]) -> None:
+    """Let `write` fill the file `path`, all or nothing: readers see the old file or the new one."""
+    partial = path.with_name(f"{path.name}.partial")
+    try:
+        with partial.open("wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+
+
+def save(state: dict[str, Any], path: Path) -> None:
+    """Save tensors and plain values, so that ``torch.load(weights_only=True)`` reads them back."""
+    write_whole(path, lambda file: torch.save(state, file))
+
+
+def new_run(output_dir: str, parent: Path) -> Path:
+    """The folder of a new run: `output_dir` if given, else the next free ``parent/exp<i>``; made.
+
+    An `output_dir` that holds a run already is a ValueError: nothing is overwritten.
+    """
+    if output_dir:
+        run = Path(output_dir)
+        if latest_checkpoint(run):
+            raise ValueError(
+                f"OUTPUT_DIR {run.absolute()} already holds a run; go on with --resume or choose "
+                "another folder."
+            )
+        run.mkdir(parents=True, exist_ok=True)
+        return run
+    parent.mkdir(parents=True, exist_ok=True)
+    number = max((_number(run) for run in parent.glob("exp*")), default=-1) + 1
+    while True:
+        try:
+            run = parent / f"exp{number}"
+            run.mkdir()
+            return run
+        except FileExistsError:  # another process was faster
+            number += 1
+
+
+def find_start(resume: str, output_dir: str, parent: Path) -> Path | None:
+    """The checkpoint to go on from: `resume`, a file, a run folder or ``auto``.
+
+    ``auto`` is the newest of `output_dir`, else of the newest ``parent/exp<i>``; without one it is
+    None, and a new run begins. Raises FileNotFoundError for a file or folder that has none.
+    """
+    if resume == "auto":
+        runs = [run for run in parent.glob("exp*") if _number(run) >= 0]
+        run = Path(output_dir) if output_dir else max(runs, key=_number, default=parent)
+        found = latest_checkpoint(run)
+        if not found:
+            LOGGER.warning("There is no checkpoint to resume from yet; a new run begins.")
+        return found
+    path = Path(resume)
+    found = latest_checkpoint(path) if path.is_dir() else path
+    if not found:
+        raise FileNotFoundError(f"{path.absolute()} holds no <epoch>.pth to resume from.")
+    if not found.is_file():
+        raise FileNotFoundError(f"There is no checkpoint {found.absolute()} to resume from.")
+    return found
+
+
+def _number(run: Path) -> int:
+    found = re.fullmatch(r"exp(\d+)", run.name)
+    return int(found.group(1)) if found else -1
+
+
+def latest_checkpoint(run: Path) -> Path | None:
+    """The checkpoint in `run` to resume from: the one of the highest epoch, or None."""
+    found = [(int(m.group(1)), p) for p in run.glob("*.pth") if (m := _EPOCH.fullmatch(p.name))]
+    return max(found)[1] if found else None
+
+
+_EPOCH = re.compile(r"(\d+)(?:_last)?\.pth")
+
+
+class Checkpoints:
+    """Keeps the checkpoints of a run: ``<epoch>.pth`` every `period` epochs, ``<epoch>_last.pth``.
+
+    The newest ``_last`` replaces the one before it, so a run that dies loses at most an epoch.
+    """
+
+    def __init__(self, run: Path, period: int):
+        self.run, self.period = run, period
+
+    def keep(self, state: dict[str, Any], epoch: int, best: bool) -> None:
+        """Save `state` after `epoch`, also as ``best.pth`` if it is the `best` so far."""
+        if best:
+            save(state, self.run / "best.pth")
+        if self.period and epoch % self.period == 0:
+            save(state, self.run / f"{epoch}.pth")
+        last = self.run / f"{epoch}_last.pth"
+        save(state, last)
+        for other in self.run.glob("*_last.pth"):
+            if int(other.name.removesuffix("_last.pth")) < epoch:
+                other.unlink()

@@ -1,0 +1,138 @@
+"""What a run says of itself: console, ``log.txt``, ``metrics.jsonl`` and TensorBoard events."""
+
+import json
+import logging
+import sys
+import time
+from datetime import timedelta
+from logging.handlers import MemoryHandler
+from pathlib import Path
+
+from termcolor import colored
+
+from reidtools.engine.trainer import Progress
+
+LOGGER = logging.getLogger("reidtools")
+
+
+class _Console(logging.StreamHandler):
+    """Writes through tqdm, so that a line never tears a progress bar."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        from tqdm import tqdm
+
+        tqdm.write(self.format(record), file=sys.stdout)
+
+
+class _Coloured(logging.Formatter):
+    """Green time stamp on terminals, warnings in yellow."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        stamp = colored(self.formatTime(record, "%H:%M:%S"), "green")
+        text = record.getMessage()
+        return f"{stamp} {text if record.levelno < logging.WARNING else colored(text, 'yellow')}"
+
+
+def set_up_logging() -> None:
+    """Send what reidtools says to the console, and remember it until `log_to` names a file."""
+    for handler in list(LOGGER.handlers):
+        LOGGER.removeHandler(handler)
+        handler.close()
+    LOGGER.setLevel(logging.INFO)
+    LOGGER.propagate = False
+    console = _Console()
+    console.setFormatter(_Coloured())
+    LOGGER.addHandler(console)
+    LOGGER.addHandler(MemoryHandler(10_000, flushLevel=logging.CRITICAL + 1, flushOnClose=False))
+
+
+def log_to(path: Path) -> None:
+    """Append to the file at `path` what was said since `set_up_logging`, and all that follows."""
+    file = logging.FileHandler(path, encoding="utf-8")
+    file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    for handler in [h for h in LOGGER.handlers if isinstance(h, MemoryHandler)]:
+        handler.setTarget(file)
+        handler.flush()
+        LOGGER.removeHandler(handler)
+    LOGGER.addHandler(file)
+
+
+class Logbook:
+    """Writes the progress and the scores of a run into its folder.
+
+    On a terminal the console shows a bar for the epoch, elsewhere a line for every report.
+    `first_iteration` is where this process starts counting, for the time that is left.
+    """
+
+    def __init__(
+        self,
+        run: Path,
+        iterations_per_epoch: int,
+        max_epoch: int,
+        batch_size: int,
+        first_iteration: int = 0,
+    ):
+        from torch.utils.tensorboard import SummaryWriter
+
+        self.run, self.length, self.max_epoch = run, iterations_per_epoch, max_epoch
+        self.batch_size, self.first = batch_size, first_iteration
+        self.events = SummaryWriter(str(run))
+        self.metrics = (run / "metrics.jsonl").open("a", encoding="utf-8")
+        self.seen, self.seen_at, self.trained = first_iteration, time.monotonic(), 0.0
+        self.bar = None
+
+    def write(self, progress: Progress) -> None:
+        """Record one report of the trainer."""
+        steps, now = progress.iteration - self.seen, time.monotonic()
+        took, self.seen, self.seen_at = now - self.seen_at, progress.iteration, now
+        self.trained += took
+        left = self.max_epoch * self.length - progress.iteration
+        eta = timedelta(seconds=round(left * self.trained / (progress.iteration - self.first)))
+        speed = steps * self.batch_size / took
+        losses = "  ".join(f"{name} {value:.4g}" for name, value in progress.losses.items())
+        line = (
+            f"epoch {progress.epoch}/{self.max_epoch - 1}  iteration {progress.iteration}  {losses}"
+            f"  lr {progress.lr:.3g}  {speed:.0f} pictures/s  eta {eta}"
+        )
+        if sys.stdout.isatty():
+            self._show(progress, f"{losses}  eta {eta}")
+        if progress.epoch_done or not sys.stdout.isatty():
+            LOGGER.info(line)
+        self._record(
+            {"epoch": progress.epoch, "iteration": progress.iteration, "lr": progress.lr}
+            | progress.losses
+            | {"pictures_per_second": round(speed, 1)}
+        )
+        for name, value in progress.losses.items():
+            self.events.add_scalar(f"Loss/{name}", value, progress.iteration)
+        self.events.add_scalar("lr", progress.lr, progress.iteration)
+        self.events.add_scalar("pictures_per_second", speed, progress.iteration)
+
+    def score(self, epoch: int, iteration: int, dataset: str, figures: dict[str, float]) -> None:
+        """Record what a test after `epoch` gave; its time does not count as training."""
+        self._record({"epoch": epoch, "dataset": dataset} | figures)
+        for name, value in figures.items():
+            self.events.add_scalar(f"{dataset}/{name}", value, iteration)
+        self.seen_at = time.monotonic()
+
+    def close(self) -> None:
+        """Flush and close all files."""
+        if self.bar is not None:
+            self.bar.close()
+        self.events.close()
+        self.metrics.close()
+
+    def _record(self, row: dict) -> None:
+        self.metrics.write(json.dumps(row) + "\n")
+        self.metrics.flush()
+
+    def _show(self, progress: Progress, text: str) -> None:
+        from tqdm import tqdm
+
+        if self.bar is None:
+            self.bar = tqdm(total=self.length, leave=False, desc=f"epoch {progress.epoch}")
+        self.bar.set_postfix_str(text, refresh=False)
+        self.bar.update(progress.iteration - progress.epoch * self.length - self.bar.n)
+        if progress.epoch_done:
+            self.bar.close()
+            self.bar = None

@@ -1,0 +1,42 @@
+"""What training minimises: a weighted sum of losses over the facts of a batch."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from reidtools.registry import facts, unknown
+
+FACTS = ("features", "embeddings", "pids", "camids")
+
+
+class Objective(nn.Module):
+    """``objective(embedder, batch) -> {"TripletLoss": tensor, ...}``, each loss already weighted.
+
+    A loss receives the facts that its ``forward`` names, as a pytest test receives fixtures:
+    ``features`` (B, D) before the neck, ``embeddings`` (B, D) after it, ``pids`` (B,) training
+    labels, ``camids`` (B,). One that wants something else is refused when the objective is built.
+    Everything that knows a label (classifier, centres) lives in the losses, hence here.
+    """
+
+    def __init__(self, losses: Mapping[str, nn.Module], weights: Mapping[str, float]):
+        super().__init__()
+        if not losses:
+            raise ValueError("There is no loss to minimise; name at least one under MODEL.LOSSES.")
+        self.losses, self.weights = nn.ModuleDict(losses), dict(weights)
+        self.wants = {name: facts(loss.forward) for name, loss in losses.items()}
+        for name, wanted in self.wants.items():
+            for fact in wanted:
+                if fact not in FACTS:
+                    raise unknown(f"fact wanted by {name}", fact, FACTS)
+
+    def forward(self, embedder: nn.Module, batch: Mapping[str, Any]) -> dict[str, Tensor]:
+        features, embeddings = embedder(batch["images"])
+        known = {**batch, "features": features.float(), "embeddings": embeddings.float()}
+        # Distances and log-sums lose too much in half precision, whatever the network runs in.
+        with torch.autocast(features.device.type, enabled=False):
+            return {
+                name: self.weights[name] * loss(**{fact: known[fact] for fact in self.wants[name]})
+                for name, loss in self.losses.items()
+            }

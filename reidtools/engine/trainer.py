@@ -1,0 +1,167 @@
+"""The loop. It knows of a model, an objective, batches and an optimizer, and of nothing else."""
+
+from collections.abc import Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass
+class Progress:
+    """Where a run stands: `epoch` counts from 0, `iteration` counts the steps taken in all.
+
+    `losses` are means since the last report, ``total`` among them; `lr` is the first group's.
+    `epoch_done` says that this report closes its epoch.
+    """
+
+    epoch: int
+    iteration: int
+    lr: float
+    epoch_done: bool
+    losses: dict[str, float] = field(default_factory=dict)
+
+
+class NonFiniteLoss(FloatingPointError):
+    """A loss became NaN or infinite; says when, which, and on which files."""
+
+
+class Trainer:
+    """Iterate over it to train; it yields a `Progress` every `log_period` steps and at epoch ends.
+
+    What to do between them (evaluate, save, stop) is the caller's, in plain code:
+
+        for progress in trainer:
+            logbook.write(progress)
+            if progress.epoch_done:
+                save(trainer.state_dict())
+
+    `batches` is iterable once an epoch, has a length and a ``set_epoch``. `schedule` is stepped
+    after every iteration. `generator` is the augmentation's source of chance. `amp` is the dtype of
+    autocast, or None. Finiteness is checked one step late, so that the device never waits for it;
+    nothing is reported or saved in between.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        objective: nn.Module,
+        batches: Any,
+        optimizer: torch.optim.Optimizer,
+        schedule: torch.optim.lr_scheduler.LRScheduler,
+        generator: torch.Generator,
+        *,
+        max_epoch: int,
+        log_period: int = 20,
+        amp: torch.dtype | None = None,
+    ):
+        self.model, self.objective, self.batches = model, objective, batches
+        self.optimizer, self.schedule, self.generator = optimizer, schedule, generator
+        if min(max_epoch, log_period) < 1:
+            raise ValueError(
+                f"SOLVER.MAX_EPOCH is {max_epoch} and SOLVER.LOG_PERIOD {log_period}; both must be "
+                "at least 1."
+            )
+        self.max_epoch, self.log_period, self.amp = max_epoch, log_period, amp
+        self.device = next(model.parameters()).device
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=amp == torch.float16)
+        self.epoch = self.iteration = 0
+        self._unchecked: tuple[int, dict[str, Tensor], dict[str, Any]] | None = None
+
+    def __iter__(self) -> Iterator[Progress]:
+        while self.epoch < self.max_epoch:
+            self.model.train()
+            self.objective.train()
+            self.batches.set_epoch(self.epoch)
+            sums, taken = {}, 0
+            last = len(self.batches) - 1
+            for position, batch in enumerate(self.batches):
+                lr = self.optimizer.param_groups[0]["lr"]
+                losses = self._step(batch)
+                taken += 1
+                for name, value in losses.items():
+                    sums[name] = sums.get(name, 0) + value
+                if taken == self.log_period or position == last:
+                    self._check()
+                    means = {name: (value / taken).item() for name, value in sums.items()}
+                    progress = Progress(self.epoch, self.iteration, lr, position == last, means)
+                    self.epoch += progress.epoch_done
+                    yield progress
+                    sums, taken = {}, 0
+
+    def _step(self, batch: dict[str, Any]) -> dict[str, Tensor]:
+        """One update of the weights; the detached losses, with their ``total``."""
+        with torch.autocast(self.device.type, self.amp) if self.amp else nullcontext():
+            losses = self.objective(self.model, batch)
+        total = sum(losses.values())
+        self._check()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.scaler.scale(total).backward()
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.schedule.step()
+        losses = {name: value.detach() for name, value in losses.items()}
+        losses["total"] = total.detach()
+        self._unchecked = (self.iteration, losses, batch)
+        self.iteration += 1
+        return losses
+
+    def _check(self) -> None:
+        """Stop if the losses of the step before are not finite."""
+        if self._unchecked is None:
+            return
+        iteration, losses, batch = self._unchecked
+        self._unchecked = None
+        if torch.isfinite(losses["total"]):
+            return
+        values = ", ".join(f"{name} {value.item():.4g}" for name, value in losses.items())
+        files = "\n  ".join(batch.get("paths", ["(the batch names no files)"]))
+        raise NonFiniteLoss(
+            f"The loss stopped being a number at iteration {iteration}: {values}. Lower "
+            f"SOLVER.BASE_LR or lengthen the warm-up, and look at the pictures of the batch:\n"
+            f"  {files}"
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything the next epoch depends on: plain tensors and numbers."""
+        return {
+            "model": self.model.state_dict(),
+            "objective": self.objective.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": self.schedule.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "rng": self._rng_state(),
+            "epoch": self.epoch - 1,
+            "iteration": self.iteration,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue after the epoch that `state` was saved at.
+
+        Moments and counters come from `state`; learning rates, decay and the like are those this
+        trainer was built with, so a setting that was changed before resuming has its effect.
+        """
+        rates = self.schedule.base_lrs
+        groups = self.optimizer.state_dict()["param_groups"]
+        self.optimizer.load_state_dict({**state["optimizer"], "param_groups": groups})
+        for name in ("model", "objective", "schedule", "scaler"):
+            getattr(self, name).load_state_dict(state[name])
+        self.schedule.base_lrs = rates
+        for group, rate, factor in zip(
+            self.optimizer.param_groups, rates, self.schedule.lr_lambdas, strict=True
+        ):
+            group["lr"] = rate * factor(self.schedule.last_epoch)
+        self.epoch, self.iteration = state["epoch"] + 1, state["iteration"]
+        torch.set_rng_state(state["rng"]["torch"])
+        self.generator.set_state(state["rng"]["augment"])
+        if torch.cuda.is_available() and state["rng"]["cuda"]:
+            torch.cuda.set_rng_state_all(state["rng"]["cuda"])
+
+    def _rng_state(self) -> dict[str, Any]:
+        return {
+            "torch": torch.get_rng_state(),
+            "augment": self.generator.get_state(),
+            "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        }

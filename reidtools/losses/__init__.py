@@ -1,0 +1,7 @@
+"""What training may minimise: one loss a file, tensors in, a number out."""
+
+from reidtools.losses.center import CenterLoss
+from reidtools.losses.cross_entropy import CrossEntropyLoss
+from reidtools.losses.triplet import TripletLoss
+
+__all__ = ["CenterLoss", "CrossEntropyLoss", "TripletLoss"]

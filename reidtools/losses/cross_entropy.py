@@ -1,0 +1,88 @@
+"""Cross-entropy over the training people, with smoothed labels."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from reidtools.registry import LOSSES, choose
+
+
+def uniform(logits: Tensor, pids: Tensor, epsilon: float, alpha: float) -> Tensor:
+    """Target ``(1 - epsilon) * onehot + epsilon / C``, mean over the batch."""
+    return F.cross_entropy(logits, pids, label_smoothing=epsilon)
+
+
+def fastreid(logits: Tensor, pids: Tensor, epsilon: float, alpha: float) -> Tensor:
+    """Target 1 - epsilon on the label and ``epsilon / (C - 1)`` elsewhere.
+
+    The sum is divided by the number of samples whose loss is not exactly 0.
+    """
+    log_probabilities = logits.log_softmax(1)  # (B, C)
+    own = log_probabilities.gather(1, pids[:, None])[:, 0]  # (B,)
+    # A negative epsilon smooths each sample by as much as the classifier is already sure of it.
+    smoothing = alpha * own.detach().exp() if epsilon < 0 else torch.full_like(own, epsilon)
+    others = (log_probabilities.sum(1) - own) / (logits.shape[1] - 1)
+    losses = -(1 - smoothing) * own - smoothing * others  # (B,)
+    return losses.sum() / losses.count_nonzero().clamp(min=1)
+
+
+VARIANTS = {"uniform": uniform, "fastreid": fastreid}
+
+
+def cross_entropy(
+    logits: Tensor, pids: Tensor, *, epsilon: float, variant: str, alpha: float
+) -> Tensor:
+    """Label-smoothed cross-entropy; (B, C) logits, (B,) labels below C -> scalar.
+
+    The meaning of `epsilon`, `variant` and `alpha` is told at `CrossEntropyLoss`.
+    """
+    return choose("cross-entropy variant", variant, VARIANTS)(logits, pids, epsilon, alpha)
+
+
+@LOSSES
+class CrossEntropyLoss(nn.Module):
+    """Which of the training people is it? Owns the classifier, a linear map without a bias.
+
+    Label smoothing (Szegedy et al., arXiv:1512.00567): of the target, `epsilon` is taken from the
+    label and given to other classes; 0 is plain cross-entropy. `variant` says to which:
+    ``uniform`` to all C classes, the label included (as in PyTorch, torchreid, TransReID);
+    ``fastreid`` to the C - 1 others, with samples of loss exactly 0 left out of the mean. There a
+    negative `epsilon` is adaptive: `alpha` times the probability that the label has already.
+
+    Raises `LookupError` for an unknown variant, `ValueError` for an epsilon that is no share.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        num_people: int,
+        *,
+        epsilon: float = 0.1,
+        variant: str = "uniform",
+        alpha: float = 0.2,
+    ):
+        super().__init__()
+        choose("cross-entropy variant", variant, VARIANTS)
+        if num_people < 2:
+            raise ValueError(
+                f"CrossEntropyLoss tells people apart, but there are {num_people} to train on; "
+                "use a training set of at least 2."
+            )
+        if epsilon >= 1 or (epsilon < 0 and variant != "fastreid"):
+            raise ValueError(
+                f"epsilon is {epsilon}, which is no share of the target; choose one from 0 to "
+                "below 1 (a negative one, which is adaptive, needs variant 'fastreid')."
+            )
+        self.epsilon, self.variant, self.alpha = epsilon, variant, alpha
+        self.classifier = nn.Linear(dim, num_people, bias=False)
+        nn.init.normal_(self.classifier.weight, std=0.001)
+
+    def forward(self, embeddings: Tensor, pids: Tensor) -> Tensor:
+        """(B, D) after the neck, (B,) labels -> scalar."""
+        return cross_entropy(
+            self.classifier(embeddings),
+            pids,
+            epsilon=self.epsilon,
+            variant=self.variant,
+            alpha=self.alpha,
+        )

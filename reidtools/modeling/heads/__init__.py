@@ -1,0 +1,8 @@
+"""Heads: maps (B, C, h, w) or vectors (B, C) -> (features, embeddings), both (B, dim).
+
+Features go to metric losses; embeddings go to classifiers and to retrieval.
+"""
+
+from reidtools.modeling.heads import bnneck, linear
+
+__all__ = ["bnneck", "linear"]

@@ -1,0 +1,51 @@
+"""What every head shares: pooling and an optional projection."""
+
+from torch import Tensor, nn
+
+from reidtools.ops.pooling import pool_layer as make_pool
+
+
+class Head(nn.Module):
+    """Pooled and projected features; subclasses say in `embed` what becomes of them.
+
+    `dim` is the length of features and embeddings. `passthrough` names those parameters and
+    buffers whose values as built leave the direction of a vector unchanged: weights from elsewhere
+    may lack them.
+
+    Args:
+        dim: channels of the backbone.
+        pooled: True if the backbone gives vectors, False if maps.
+        pool_layer: ``avg``, ``max`` or ``gem``.
+        embedding_dim: length after a linear projection without bias; 0 projects nothing.
+    """
+
+    passthrough: frozenset[str] = frozenset()
+
+    def __init__(self, dim: int, pooled: bool, pool_layer: str, embedding_dim: int):
+        super().__init__()
+        if pooled and pool_layer != "avg":
+            raise ValueError(
+                f"This backbone pools by itself, so POOL_LAYER '{pool_layer}' would have no "
+                "effect; leave it at avg."
+            )
+        if embedding_dim < 0:
+            raise ValueError(
+                f"EMBEDDING_DIM is {embedding_dim}; set it to a length, or 0 for none."
+            )
+        self.dim = embedding_dim or dim
+        self.pool = nn.Identity() if pooled else make_pool(pool_layer)
+        self.dropout = nn.Identity()
+        self.projection = nn.Linear(dim, embedding_dim, bias=False) if embedding_dim else None
+
+    def features(self, x: Tensor) -> Tensor:
+        """(B, C, h, w), or (B, C) of a backbone that pools, -> (B, dim)."""
+        x = self.dropout(self.pool(x))
+        return x if self.projection is None else self.projection(x)
+
+    def embed(self, features: Tensor) -> Tensor:
+        """(B, dim) -> (B, dim)."""
+        return features
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        features = self.features(x)
+        return features, self.embed(features)

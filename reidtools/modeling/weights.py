@@ -1,0 +1,253 @@
+"""Weights from files: read them safely, recognise whose they are, and say what fitted.
+
+Nothing is loaded silently in part: `fit` returns a `Fit` that names what is missing, left over or
+of another shape, and the caller decides what is good enough.
+"""
+
+import codecs
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from reidtools.modeling.embedder import Embedder
+
+
+def read(path: str | Path) -> dict[str, Any]:
+    """The content of a ``.pth`` or ``.safetensors`` file, on the CPU.
+
+    A pickle in it is never run: only tensors, numbers, text and containers of them are accepted.
+    Errors: `FileNotFoundError`, or `ValueError` for what is no file of weights.
+    """
+    path = Path(path).expanduser().resolve()
+    if not path.is_file():
+        raise FileNotFoundError(f"There is no file of weights at {path}; check the path.")
+    if path.open("rb").read(256).lstrip().lower().startswith((b"<!doctype", b"<html")):
+        raise ValueError(
+            f"{path} is a web page, not weights: the server sent a page (a quota of Google Drive, "
+            "a login) instead of the file. Delete it and download it again, or in a browser."
+        )
+    try:
+        content = _load(path)
+    except Exception as error:  # on damaged bytes the unpickler raises whatever comes up
+        if isinstance(error, UnpicklingError) and re.search("GLOBAL|Unsupported class", str(error)):
+            raise ValueError(
+                f"{path} holds Python objects besides tensors, which could run code and are not "
+                "loaded. If you trust its source, keep the tensors only: torch.save("
+                "torch.load(path, weights_only=False)['state_dict'], new_path)."
+            ) from error
+        raise ValueError(
+            f"{path} is cut short or damaged, or was not written by torch.save; "
+            "download or copy it again."
+        ) from error
+    if not isinstance(content, dict) or not state_of(content):
+        raise ValueError(f"{path} holds no tensors with names; give a file with a state dict.")
+    return content
+
+
+def _load(path: Path) -> Any:
+    if path.suffix == ".safetensors":
+        from safetensors.torch import load_file
+
+        return load_file(path)
+    with torch.serialization.safe_globals(_numpy_numbers()):
+        return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def _numpy_numbers() -> list:
+    """What unpickling a numpy number takes: torchreid keeps its best rank-1 beside the weights."""
+    scalar = np.float64(0).__reduce__()[0]
+    names = ("numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar")
+    kinds = [type(np.dtype(kind)) for kind in (np.float32, np.float64, np.int64)]
+    return [*((scalar, name) for name in names), np.dtype, *kinds, codecs.encode]
+
+
+def state_of(checkpoint: dict[str, Any]) -> dict[str, Tensor]:
+    """The state dict under ``model``, ``state_dict`` or ``model_state_dict``, or bare.
+
+    A ``module.`` before all names, left by data-parallel training, is taken off.
+
+    >>> list(state_of({"state_dict": {"module.fc.bias": torch.zeros(2)}, "epoch": 3}))
+    ['fc.bias']
+    """
+    for key in ("model", "state_dict", "model_state_dict"):
+        if isinstance(checkpoint.get(key), dict):
+            checkpoint = checkpoint[key]
+            break
+    state = {name: value for name, value in checkpoint.items() if isinstance(value, Tensor)}
+    if all(name.startswith("module.") for name in state):
+        return {name.removeprefix("module."): value for name, value in state.items()}
+    return state
+
+
+class Layout(NamedTuple):
+    """Whose file it is: recognised by one of the starts in `marks`; the first match counts.
+
+    `renames` are (pattern, replacement) pairs that lead to the names of an `Embedder`.
+    `training` matches names that only training, or a head that this model lacks, would use.
+    """
+
+    name: str
+    marks: tuple[str, ...]
+    renames: tuple[tuple[str, str], ...]
+    training: str
+
+
+BARE = ((r"^", "backbone."),)
+LAYOUTS = (
+    Layout(
+        "centroids-reid",
+        ("backbone.base.",),
+        ((r"^backbone\.base\.", "backbone."), (r"^bn\.", "heads.neck.")),
+        r"fc_query\.|center_loss\.|backbone\.base\.fc\.",
+    ),
+    Layout("reidtools", ("backbone.",), (), r"$^"),
+    # The fc of OSNet is left out only where the model was asked to do without (FC False).
+    Layout("torchreid", ("conv2.0.conv1.conv.",), BARE, r"classifier\.|fc\."),
+    Layout("torchvision", ("layer1.0.", "features."), BARE, r"classifier\.|fc\."),
+    Layout("timm", ("patch_embed.", "blocks.", "stem", "stages"), BARE, r"(head|fc|classifier)\."),
+    Layout("plain", ("",), BARE, r"(classifier|fc|head)\."),
+)
+
+
+@dataclass
+class Fit:
+    """What of a file went into a model. `matched`, `missing` and `passthrough` are the model's
+    names, `unused` and `classifier` the file's; `mismatched` holds (name in the model, shape in
+    the file, shape in the model)."""
+
+    layout: str
+    matched: list[str] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
+    mismatched: list[tuple[str, tuple[int, ...], tuple[int, ...]]] = field(default_factory=list)
+    unused: list[str] = field(default_factory=list)
+    classifier: list[str] = field(default_factory=list)
+    passthrough: list[str] = field(default_factory=list)
+
+    @property
+    def complete(self) -> bool:
+        """True if the model is as the file's author had it, classifier and centres apart."""
+        return not (self.missing or self.mismatched or self.unused)
+
+    def __str__(self) -> str:
+        total = len(self.matched) + len(self.missing) + len(self.mismatched)
+        parts = [f"{self.layout} layout: {len(self.matched)} of {total} tensors matched"]
+        if self.passthrough:
+            parts.append("not in the file: neck (identity as built)")
+        if self.missing:
+            parts.append(f"missing: {_some(self.missing)}")
+        if self.mismatched:
+            parts.append(f"other shape: {_some([name for name, _, _ in self.mismatched])}")
+        if self.unused or self.classifier:
+            parts.append(f"unused: {_some(self.unused + self.classifier)}")
+        return "; ".join(parts)
+
+    def details(self) -> str:
+        """Everything that did not match, name by name."""
+        lines = [f"not in the file, identity as built: {name}" for name in self.passthrough]
+        lines += [f"missing: {name}" for name in self.missing]
+        lines += [
+            f"other shape: {name} is {theirs} in the file, {ours} in the model"
+            for name, theirs, ours in self.mismatched
+        ]
+        lines += [f"unused: {name}" for name in self.unused]
+        lines += [f"unused, for training only: {name}" for name in self.classifier]
+        return "\n".join([str(self), *lines])
+
+
+def _some(names: list[str], most: int = 4) -> str:
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
+def fit(model: nn.Module, state: dict[str, Tensor]) -> Fit:
+    """Load what fits of `state` into an `Embedder` or a bare backbone, and report the rest.
+
+    `state` may have the names of any of the `LAYOUTS`. Nothing at all that fits is a `ValueError`.
+    """
+    whole = isinstance(model, Embedder)
+    prefix = "" if whole else "backbone."  # all names below are those of an Embedder
+    own = {prefix + name: tensor for name, tensor in model.state_dict().items()}
+    layout = next(row for row in LAYOUTS if any(key.startswith(row.marks) for key in state))
+    adapt = getattr(
+        model.backbone if whole else model, "adapt", lambda name, tensor: (name, tensor)
+    )
+    training = re.compile(layout.training)
+    result, found = Fit(layout.name), {}
+    for key, tensor in state.items():
+        name, tensor = _translate(key, tensor, layout, adapt)
+        if name not in own:
+            aside = training.match(key) or (not whole and name.startswith("heads."))
+            (result.classifier if aside else result.unused).append(key)
+        elif tensor.shape != own[name].shape:
+            result.mismatched.append((name, tuple(tensor.shape), tuple(own[name].shape)))
+        else:
+            found[name] = tensor
+    if not found:
+        raise ValueError(
+            f"None of the {len(state)} tensors fits the model. The file ({layout.name} layout) has "
+            f"{_some(list(state))}; the model has {_some(list(own))}. Check that the name of the "
+            "backbone and the file belong together."
+        )
+    result.matched = list(found)
+    _sort_absent(result, model, [n for n in own if n not in found])
+    model.load_state_dict({n.removeprefix(prefix): t for n, t in found.items()}, strict=False)
+    return result
+
+
+def _translate(key: str, tensor: Tensor, layout: Layout, adapt) -> tuple[str, Tensor]:
+    """The name, and the tensor, under which an `Embedder` would have this entry of a file."""
+    for pattern, replacement in layout.renames:
+        key = re.sub(pattern, replacement, key)
+    if key.startswith("backbone."):
+        name, tensor = adapt(key.removeprefix("backbone."), tensor)
+        key = f"backbone.{name}"
+    return key, tensor
+
+
+def _sort_absent(result: Fit, model: nn.Module, absent: list[str]) -> None:
+    """Of the names without a tensor: what is missing, and what may be as it was built."""
+    shapes = {name for name, _, _ in result.mismatched}
+    heads = getattr(model, "heads", None)
+    neck = {f"heads.{name}" for name in getattr(heads, "passthrough", ())}
+    if neck <= set(absent) - shapes:
+        result.passthrough = [name for name in absent if name in neck]
+    known = shapes | set(result.passthrough)
+    # Files from before torch 0.4.1 do not count batches, and nothing depends on the count.
+    result.missing = [
+        name for name in absent if name not in known and not name.endswith("num_batches_tracked")
+    ]
+
+
+def load_pretrained(backbone: nn.Module, path: str | Path = "") -> Fit:
+    """Load ImageNet (or other) weights into a backbone: from `path`, or downloaded if it is empty.
+
+    They must fill the whole backbone: a partial fit is a `ValueError` that lists the rest, weights
+    that cannot be downloaded are an `OSError`.
+    """
+    name = getattr(backbone, "name", None) or getattr(backbone, "timm_name", "the backbone")
+    if path:
+        state = state_of(read(path))
+    else:
+        try:
+            state = backbone.fetch()
+        except Exception as error:  # each downloader has errors of its own
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise OSError(
+                f"Could not download weights of {name} ({reason}); pass a local file with "
+                "MODEL.BACKBONE.PRETRAIN_PATH, or train from scratch with "
+                "MODEL.BACKBONE.PRETRAIN False."
+            ) from error
+    result = fit(backbone, state)
+    if not result.complete:
+        source = Path(path).resolve() if path else "what was downloaded"
+        raise ValueError(
+            f"{source} does not fill {name}; choose the backbone, or the file, that belongs to "
+            f"the other.\n{result.details()}"
+        )
+    return result

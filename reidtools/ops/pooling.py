@@ -1,0 +1,43 @@
+"""Pooling over space: a feature map becomes a vector."""
+
+import torch
+from torch import Tensor, nn
+
+from reidtools.registry import choose
+
+
+class AveragePool(nn.Module):
+    """Mean over all positions; (B, C, h, w) -> (B, C)."""
+
+    def forward(self, maps: Tensor) -> Tensor:
+        return maps.mean((2, 3))
+
+
+class MaxPool(nn.Module):
+    """Largest value over all positions; (B, C, h, w) -> (B, C)."""
+
+    def forward(self, maps: Tensor) -> Tensor:
+        return maps.amax((2, 3))
+
+
+class GeMPool(nn.Module):
+    """Generalised mean ``mean(x^p)^(1/p)`` with a learned exponent; (B, C, h, w) -> (B, C).
+
+    p = 1 is the mean, a large p approaches the maximum (Radenovic et al., 2018, arXiv:1711.02512).
+    Values below 1e-6 count as 1e-6.
+    """
+
+    def __init__(self, p: float = 3.0):
+        super().__init__()
+        self.p = nn.Parameter(torch.tensor([p]))
+
+    def forward(self, maps: Tensor) -> Tensor:
+        return maps.clamp(min=1e-6).pow(self.p).mean((2, 3)).pow(1 / self.p)
+
+
+POOLS = {"avg": AveragePool, "max": MaxPool, "gem": GeMPool}
+
+
+def pool_layer(name: str) -> nn.Module:
+    """The pooling layer called `name`: ``avg``, ``max`` or ``gem``."""
+    return choose("pooling layer", name, POOLS)()

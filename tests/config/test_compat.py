@@ -1,0 +1,138 @@
+import logging
+
+import pytest
+
+from reidtools.config.compat import flatten, translate, unflatten
+from reidtools.config.load import load
+
+
+@pytest.fixture
+def spoken(caplog, monkeypatch):
+    """What reidtools warns of."""
+    monkeypatch.setattr(logging.getLogger("reidtools"), "propagate", True)
+    return caplog
+
+
+def test_snu_reid_keys_have_their_meaning(tmp_path, spoken):
+    file = tmp_path / "256_resnet50.yml"
+    file.write_text(
+        """
+        MODEL: {NAME: resnet50, PRETRAIN_PATH: ./models/r50.pth, BACKBONE_EMB_SIZE: 2048,
+                KEEP_CAMID_CENTROIDS: true, LAST_STRIDE: 1}
+        INPUT: {SIZE_TRAIN: [256, 128], SIZE_TEST: [256, 128], PROB: 0.5, RE_PROB: 0.4, PADDING: 8}
+        DATASETS: {NAMES: market1501, ROOT_DIR: ../datasets, JSON_TRAIN_PATH: ""}
+        DATALOADER: {NUM_WORKERS: 8, SAMPLER: random_identity, NUM_INSTANCE: 4, DROP_LAST: true,
+                     USE_RESAMPLING: true}
+        SOLVER: {OPTIMIZER_NAME: Adagrad, MAX_EPOCHS: 120, BASE_LR: 0.001, EVAL_PERIOD: 5,
+                 IMS_PER_BATCH: 16, MARGIN: 0.5, DISTANCE_FUNC: euclidean, CENTER_LR: 0.5,
+                 CENTER_LOSS_WEIGHT: 0.0005, LR_SCHEDULER_NAME: multistep_lr, LR_STEPS: [40, 70],
+                 QUERY_XENT_WEIGHT: 1.0, QUERY_CONTRASTIVE_WEIGHT: 1.0, CLUSTER_MARGIN: 0.3}
+        TEST: {IMS_PER_BATCH: 128, FEAT_NORM: true, ONLY_TEST: false}
+        LOG_DIR: ./logs
+        """
+    )
+    config = load(file)
+    assert config.MODEL.BACKBONE.NAME == "resnet50" and config.MODEL.WEIGHTS == "./models/r50.pth"
+    assert config.INPUT.REA_PROB == 0.4 and config.INPUT.PADDING == 8
+    assert config.DATASETS.ROOT == "../datasets"
+    assert config.SOLVER.OPT == "Adagrad" and config.SOLVER.BASE_LR == 0.001
+    assert config.SOLVER.IMS_PER_BATCH == 64  # 16 people there, four pictures each
+    assert config.SOLVER.CHECKPOINT_PERIOD == config.TEST.EVAL_PERIOD == 5
+    assert config.SOLVER.STEPS == [40, 70]
+    assert config.MODEL.LOSSES.TripletLoss.MARGIN == 0.5
+    assert config.MODEL.LOSSES.CenterLoss.WEIGHT == 0.0005
+    assert "DATASETS.ROOT_DIR ../datasets is read as DATASETS.ROOT ../datasets." in spoken.messages
+    assert any("IMS_PER_BATCH counts people" in line for line in spoken.messages)
+    assert any("CLUSTER_MARGIN has no effect" in line for line in spoken.messages)
+
+
+def test_the_documented_fastreid_mix_of_old_and_new_keys(tmp_path):
+    """The my_osnet.yml of the track-feature guide, verbatim keys (spec 3.4)."""
+    file = tmp_path / "my_osnet.yml"
+    file.write_text(
+        """
+        MODEL:
+          BACKBONE: {NAME: "osnet_x1_0"}
+          HEADS: {NAME: "BNneckHead", POOL_LAYER: "avgpool"}
+        DATASETS:
+          NAMES: ("my_dataset",)
+          TESTS: ("my_dataset",)
+        DATALOADER: {NUM_WORKERS: 4}
+        SOLVER: {OPT: "Adam", BASE_LR: 0.00035, MAX_EPOCH: 120, WARMUP_ITERS: 1500}
+        INPUT: {SIZE_TRAIN: [256, 128], SIZE_TEST: [256, 128]}
+        OUTPUT_DIR: "logs/osnet_my_dataset"
+        """
+    )
+    config = load(file)
+    assert config.MODEL.HEADS.NAME == "BNNeck" and config.MODEL.HEADS.POOL_LAYER == "avg"
+    assert config.DATASETS.NAMES == config.DATASETS.TESTS == ["my_dataset"]
+    assert config.SOLVER.WARMUP_ITERS == 1500
+
+
+def test_fastreid_s_own_config(tmp_path):
+    file = tmp_path / "bagtricks.yml"
+    file.write_text(
+        """
+        MODEL:
+          META_ARCHITECTURE: Baseline
+          BACKBONE: {NAME: build_resnet_backbone, DEPTH: 50x, NORM: BN, LAST_STRIDE: 1,
+                     FEAT_DIM: 2048, WITH_IBN: true, PRETRAIN: true}
+          HEADS: {NAME: EmbeddingHead, NORM: BN, WITH_BNNECK: true, POOL_LAYER: GlobalAvgPool,
+                  NECK_FEAT: before, CLS_LAYER: Linear}
+          LOSSES:
+            NAME: ("CrossEntropyLoss", "TripletLoss",)
+            CE: {EPSILON: 0.1, SCALE: 1.}
+            TRI: {MARGIN: 0.3, HARD_MINING: true, NORM_FEAT: false, SCALE: 2.}
+            CIRCLE: {MARGIN: 0.25}
+          PIXEL_MEAN: [123.675, 116.28, 103.53]
+        INPUT:
+          SIZE_TRAIN: [256, 128]
+          FLIP: {ENABLED: true, PROB: 0.3}
+          PADDING: {ENABLED: true, SIZE: 7}
+          REA: {ENABLED: false, PROB: 0.5}
+          AUTOAUG: {ENABLED: false, PROB: 0.1}
+        DATALOADER: {SAMPLER_TRAIN: NaiveIdentitySampler, NUM_INSTANCE: 4, NUM_WORKERS: 8}
+        SOLVER:
+          AMP: {ENABLED: true}
+          OPT: Adam
+          SCHED: MultiStepLR
+          STEPS: [40, 90]
+          WARMUP_ITERS: 2000
+        TEST: {EVAL_PERIOD: 30, IMS_PER_BATCH: 128}
+        CUDNN_BENCHMARK: true
+        DATASETS:
+          NAMES: ("Market1501",)
+          TESTS: ("DukeMTMC",)
+        """
+    )
+    config = load(file)
+    assert config.MODEL.BACKBONE.NAME == "resnet50_ibn_a" and config.MODEL.BACKBONE.PRETRAIN
+    assert config.MODEL.HEADS == {"NAME": "BNNeck", "POOL_LAYER": "avg", "EMBEDDING_DIM": 0}
+    assert set(config.MODEL.LOSSES) == {"CrossEntropyLoss", "TripletLoss"}
+    assert config.MODEL.LOSSES.CrossEntropyLoss.VARIANT == "fastreid"
+    assert config.MODEL.LOSSES.TripletLoss.WEIGHT == 2.0
+    assert config.INPUT.PIXEL_MEAN == pytest.approx([0.485, 0.456, 0.406], abs=1e-5)
+    assert (config.INPUT.FLIP_PROB, config.INPUT.PADDING, config.INPUT.REA_PROB) == (0.3, 7, 0.0)
+    assert config.DATALOADER.SAMPLER.NAME == "RandomIdentitySampler"
+    assert config.DATASETS.NAMES == ["market1501"] and config.DATASETS.TESTS == ["dukemtmcreid"]
+
+
+def test_what_is_not_here_is_refused_unless_it_is_off():
+    load("", ["TEST.RERANK.ENABLED", "False", "TEST.RERANK.K1", "20"])
+    with pytest.raises(ValueError, match=r"INPUT\.AUTOAUG\.ENABLED True asks for AutoAugment"):
+        load("", ["INPUT.AUTOAUG.ENABLED", "True"])
+    with pytest.raises(ValueError, match="build_repvgg_backbone is not here"):
+        load("", ["MODEL.BACKBONE.NAME", "build_repvgg_backbone"])
+
+
+def test_resuming_as_snu_reid_does():
+    config = load("", ["MODEL.RESUME_TRAINING", "True", "MODEL.PRETRAIN_PATH", "x/5.pth"])
+    assert config.RESUME == "x/5.pth" and config.MODEL.WEIGHTS == ""
+    with pytest.raises(ValueError, match=r"needs MODEL\.PRETRAIN_PATH"):
+        load("", ["MODEL.RESUME_TRAINING", "True"])
+
+
+def test_our_own_trees_are_left_alone():
+    tree = {"SOLVER": {"BASE_LR": 0.1}, "MODEL": {"LOSSES": {"TripletLoss": {}}}}
+    assert translate(tree) == (tree, [])
+    assert unflatten(flatten(tree).items()) == tree

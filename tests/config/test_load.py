@@ -1,0 +1,127 @@
+import pytest
+import yaml
+
+from reidtools.config.load import load, merge, pairs, plain
+
+
+def write(folder, name, text):
+    (folder / name).write_text(text)
+    return folder / name
+
+
+def test_every_option_in_force_is_shown():
+    config = load("", ["MODEL.BACKBONE.NAME", "resnet18", "MODEL.LOSSES", "TripletLoss"])
+    assert config.MODEL.BACKBONE.LAST_STRIDE == 1  # from the signature of resnet18
+    assert config.MODEL.LOSSES.TripletLoss.MARGIN == 0.3
+    assert config.MODEL.LOSSES.TripletLoss.WEIGHT == 1.0
+    assert config.SOLVER.OPT == "Adam" and config.INPUT.FLIP_PROB == 0.5
+    assert config.is_frozen()
+
+
+def test_files_overrides_and_defaults_in_that_order(tmp_path):
+    write(tmp_path, "base.yml", "SOLVER: {BASE_LR: 0.1, MAX_EPOCH: 7}\nSEED: 5")
+    child = write(tmp_path, "child.yml", "_BASE_: base.yml\nSOLVER: {BASE_LR: 0.2}")
+    config = load(child, ["SEED", "6"])
+    assert (config.SOLVER.BASE_LR, config.SOLVER.MAX_EPOCH, config.SEED) == (0.2, 7, 6)
+
+
+def test_a_new_name_replaces_its_node_options_and_all(tmp_path):
+    file = write(tmp_path, "a.yml", "MODEL: {BACKBONE: {NAME: resnet50, STEM_RELU: false}}")
+    assert load(file).MODEL.BACKBONE.STEM_RELU is False
+    config = load(file, ["MODEL.BACKBONE.NAME", "osnet_x0_25"])
+    assert "STEM_RELU" not in config.MODEL.BACKBONE and config.MODEL.BACKBONE.FC is True
+    assert load(file, ["MODEL.BACKBONE", "resnet50"]).MODEL.BACKBONE.STEM_RELU is False
+
+
+def test_weight_zero_removes_a_loss_of_the_base():
+    config = load("", ["MODEL.LOSSES.CenterLoss.WEIGHT", "0"])
+    assert config.MODEL.LOSSES.CenterLoss.WEIGHT == 0.0
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [("1", 1.0), ("1e-4", 1e-4), ("0.5", 0.5), (3, 3.0)],
+)
+def test_numbers_are_numbers_however_they_are_written(value, expected):
+    config = load("", ["SOLVER.BASE_LR", value])
+    assert config.SOLVER.BASE_LR == expected and isinstance(config.SOLVER.BASE_LR, float)
+
+
+@pytest.mark.parametrize(
+    "value", ["market1501", "Market1501", '("Market1501",)', "[market1501]", ["market1501"]]
+)
+def test_a_dataset_name_may_be_a_word_a_list_or_a_tuple(value):
+    assert load("", ["DATASETS.NAMES", value]).DATASETS.NAMES == ["market1501"]
+
+
+def test_several_datasets_and_an_own_folder():
+    names = load("", ["DATASETS.NAMES", '("Market1501", "My_People")']).DATASETS.NAMES
+    assert names == ["market1501", "My_People"]
+
+
+def test_options_of_a_dataset_have_a_node():
+    config = load("", ["DATASETS.NAMES", "cuhk03", "DATASETS.CUHK03.LABELED", "True"])
+    assert config.DATASETS.CUHK03.LABELED is True
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        (
+            "MODEL.LOSSES.Tripplet.MARGIN",
+            "1",
+            "Unknown loss 'Tripplet'. Did you mean 'TripletLoss'",
+        ),
+        ("MODEL.LOSSES.TripletLoss.MARGN", "1", "Did you mean 'MARGIN'"),
+        ("MODEL.BACKBONE.NAME", "resnet5O", "Did you mean 'resnet50'"),
+        ("SOLVR.BASE_LR", "1", "Unknown key in the config 'SOLVR'. Did you mean 'SOLVER'"),
+        ("SOLVER.BASE_LRR", "1", "Unknown key in SOLVER 'BASE_LRR'. Did you mean 'BASE_LR'"),
+    ],
+)
+def test_unknown_names_come_with_the_nearest_known_one(key, value, message):
+    with pytest.raises(LookupError) as caught:
+        load("", [key, value])
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("SOLVER.BASE_LR", "big", "SOLVER.BASE_LR is 'big'; expected float, like 0.00035"),
+        ("SOLVER.MAX_EPOCH", "1.5", "expected int, like 120"),
+        ("SOLVER.NESTEROV", "3", "expected bool"),
+        ("SOLVER.WEIGHT_DECAY_BIAS", "x", "expected a number or null"),
+        ("SOLVER", "3", "SOLVER is 3; it holds the keys"),
+    ],
+)
+def test_a_value_of_the_wrong_kind_is_refused_with_an_example(key, value, message):
+    with pytest.raises(TypeError) as caught:
+        load("", [key, value])
+    assert message in str(caught.value)
+
+
+def test_files_that_cannot_be_read(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"no config file .*none\.yml"):
+        load(tmp_path / "none.yml")
+    with pytest.raises(ValueError, match="not valid YAML"):
+        load(write(tmp_path, "a.yml", "A: [1"))
+    with pytest.raises(ValueError, match="no KEY: value"):
+        load(write(tmp_path, "b.yml", "just text"))
+    with pytest.raises(ValueError, match="odd length"):
+        load("", ["SEED"])
+
+
+def test_the_saved_config_gives_the_same_config(tmp_path):
+    config = load("", ["DATASETS.NAMES", "toy", "MODEL.LOSSES", "TripletLoss", "SEED", "9"])
+    saved = write(tmp_path, "config.yml", config.dump())
+    assert load(saved) == config
+    assert load("", base=config.dump()) == config
+    assert plain(config) == yaml.safe_load(config.dump())
+
+
+def test_merging_touches_neither_tree():
+    base, over = {"A": {"B": [1]}}, {"A": {"C": 2}}
+    merged = merge(base, over)
+    merged["A"]["B"].append(3)
+    assert base == {"A": {"B": [1]}} and over == {"A": {"C": 2}}
+    assert pairs(["A.B", "[1, 2]", "A.C", "x"]) == {"A": {"B": [1, 2], "C": "x"}}

@@ -1,0 +1,82 @@
+import torch
+
+from reidtools.data.transforms import Augment, Normalize, TrainTransform
+
+
+def augment(seed=0, **options):
+    nothing = {"flip_prob": 0.0, "padding": 0, "rea_prob": 0.0}
+    return Augment(torch.Generator().manual_seed(seed), **{**nothing, **options})
+
+
+def noise(count=64, height=32, width=16):
+    generator = torch.Generator().manual_seed(1)
+    images = torch.randint(1, 256, (count, 3, height, width), generator=generator)
+    return images.byte().to(memory_format=torch.channels_last)
+
+
+def test_normalize_is_torchvision_s_formula():
+    pixel = torch.tensor([255, 0, 128], dtype=torch.uint8).view(1, 3, 1, 1)
+    out = Normalize(pixel_mean=(0.5, 0.25, 0.5), pixel_std=(0.5, 0.25, 2.0))(pixel).flatten()
+    expected = torch.tensor([(1 - 0.5) / 0.5, (0 - 0.25) / 0.25, (128 / 255 - 0.5) / 2.0])
+    assert torch.allclose(out, expected)
+
+
+def test_without_options_nothing_happens():
+    assert torch.equal(augment()(noise()), noise())
+
+
+def test_flip_always_and_sometimes():
+    images = noise()
+    assert torch.equal(augment(flip_prob=1.0)(images), images.flip(-1))
+    out = augment(flip_prob=0.5)(images)
+    flipped = [torch.equal(a, b) for a, b in zip(out, images.flip(-1), strict=True)]
+    kept = [torch.equal(a, b) for a, b in zip(out, images, strict=True)]
+    assert all(a != b for a, b in zip(flipped, kept, strict=True))
+    assert 16 < sum(flipped) < 48
+
+
+def test_pad_and_crop_is_a_shift_with_black_edges():
+    images, pad = noise(), 3
+    out = augment(padding=pad)(images)
+    padded = torch.nn.functional.pad(images, (pad,) * 4)
+    shifts = set()
+    for picture, source in zip(out, padded, strict=True):
+        found = [
+            (y, x)
+            for y in range(2 * pad + 1)
+            for x in range(2 * pad + 1)
+            if torch.equal(picture, source[:, y : y + 32, x : x + 16])
+        ]
+        assert len(found) == 1
+        shifts.add(found[0])
+    assert len(shifts) > 20 and (0, 0) <= min(shifts) and max(shifts) <= (6, 6)
+
+
+def test_erasing_makes_one_rectangle_of_the_mean_colour():
+    images = noise(200)
+    out = augment(rea_prob=0.5)(images)
+    changed = (out != images).any(1)  # (B, H, W)
+    count = changed.any(2).any(1).sum().item()
+    assert 70 < count < 130
+    for mask, picture in zip(changed, out, strict=True):
+        if not mask.any():
+            continue
+        rows, columns = mask.any(1).nonzero().flatten(), mask.any(0).nonzero().flatten()
+        hole = picture[:, rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+        assert (hole == torch.tensor([124, 116, 104]).view(3, 1, 1)).all()
+        height, width = hole.shape[1:]
+        assert 0.01 < height * width / (32 * 16) < 0.45  # 2 % to 40 %, rounded to pixels
+
+
+def test_chance_comes_from_the_generator_only():
+    options = {"flip_prob": 0.5, "padding": 4, "rea_prob": 0.5}
+    torch.manual_seed(0)
+    first = augment(7, **options)(noise())
+    torch.manual_seed(1)
+    assert torch.equal(augment(7, **options)(noise()), first)
+    assert not torch.equal(augment(8, **options)(noise()), first)
+
+
+def test_memory_layout_survives():
+    transform = TrainTransform(augment(flip_prob=0.5, padding=2, rea_prob=0.5), Normalize())
+    assert transform(noise()).is_contiguous(memory_format=torch.channels_last)

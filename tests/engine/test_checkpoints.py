@@ -1,0 +1,70 @@
+import pytest
+import torch
+
+from reidtools.engine.checkpoints import (
+    Checkpoints,
+    find_start,
+    latest_checkpoint,
+    new_run,
+    save,
+    write_whole,
+)
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_runs_are_numbered(tmp_path):
+    assert [new_run("", tmp_path / "a").name for _ in range(3)] == ["exp0", "exp1", "exp2"]
+    assert new_run(str(tmp_path / "mine"), tmp_path) == tmp_path / "mine"
+
+
+def test_a_folder_with_a_run_is_not_overwritten(tmp_path):
+    save({"epoch": 0}, tmp_path / "0_last.pth")
+    with pytest.raises(ValueError, match="already holds a run"):
+        new_run(str(tmp_path), tmp_path / "other")
+
+
+def test_periodic_last_and_best(tmp_path):
+    keeper = Checkpoints(tmp_path, period=2)
+    for epoch, best in enumerate([False, True, False, False]):
+        keeper.keep({"epoch": epoch}, epoch, best)
+    assert names(tmp_path) == ["0.pth", "2.pth", "3_last.pth", "best.pth"]
+    assert torch.load(tmp_path / "best.pth", weights_only=True) == {"epoch": 1}
+    assert latest_checkpoint(tmp_path).name == "3_last.pth"
+
+
+def test_going_back_loses_no_later_checkpoint(tmp_path):
+    Checkpoints(tmp_path, 0).keep({}, 7, False)
+    Checkpoints(tmp_path, 0).keep({}, 3, False)
+    assert names(tmp_path) == ["3_last.pth", "7_last.pth"]
+
+
+def test_where_a_run_starts_from(tmp_path):
+    assert find_start("auto", "", tmp_path / "none") is None
+    for run, epoch in (("exp0", 9), ("exp2", 1), ("exp10", 0)):
+        (tmp_path / run).mkdir()
+        save({}, tmp_path / run / f"{epoch}.pth")
+    assert find_start("auto", "", tmp_path) == tmp_path / "exp10/0.pth"
+    assert find_start("auto", str(tmp_path / "exp0"), tmp_path) == tmp_path / "exp0/9.pth"
+    assert find_start(str(tmp_path / "exp2"), "", tmp_path) == tmp_path / "exp2/1.pth"
+    assert find_start(str(tmp_path / "exp2/1.pth"), "", tmp_path) == tmp_path / "exp2/1.pth"
+    with pytest.raises(FileNotFoundError, match=r"no checkpoint .*5\.pth"):
+        find_start(str(tmp_path / "exp2/5.pth"), "", tmp_path)
+    with pytest.raises(FileNotFoundError, match="holds no <epoch>.pth"):
+        find_start(str(tmp_path), "", tmp_path)
+
+
+def test_a_failed_save_leaves_the_old_file(tmp_path):
+    path = tmp_path / "0.pth"
+    save({"epoch": 0}, path)
+
+    def half(file):
+        file.write(b"half")
+        raise OSError("No space left on device")
+
+    with pytest.raises(OSError, match="No space"):
+        write_whole(path, half)
+    assert torch.load(path, weights_only=True) == {"epoch": 0}
+    assert names(tmp_path) == ["0.pth"]

@@ -1,0 +1,38 @@
+import json
+import logging
+
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from reidtools.engine.logbook import LOGGER, Logbook, log_to, set_up_logging
+from reidtools.engine.trainer import Progress
+
+
+def test_a_run_is_written_to_console_file_metrics_and_events(tmp_path, capsys):
+    set_up_logging()
+    LOGGER.info("before the folder is known")
+    log_to(tmp_path / "log.txt")
+    book = Logbook(tmp_path, iterations_per_epoch=10, max_epoch=2, batch_size=4)
+    book.write(Progress(0, 10, 1e-3, True, {"TripletLoss": 0.5, "total": 0.5}))
+    book.score(0, 10, "toy", {"Rank-1": 50.0, "mAP": 25.0})
+    book.close()
+    for handler in LOGGER.handlers:
+        handler.flush()
+
+    assert "before the folder" in capsys.readouterr().out
+    text = (tmp_path / "log.txt").read_text()
+    assert text.index("before the folder") < text.index("epoch 0/1")
+    assert "TripletLoss 0.5" in text and "lr 0.001" in text and "eta" in text
+    rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert rows[0]["iteration"] == 10 and rows[0]["TripletLoss"] == 0.5
+    assert rows[1] == {"epoch": 0, "dataset": "toy", "Rank-1": 50.0, "mAP": 25.0}
+    events = EventAccumulator(str(tmp_path)).Reload()
+    assert events.Scalars("Loss/TripletLoss")[0].value == 0.5
+    assert events.Scalars("toy/mAP")[0].step == 10
+
+
+def test_setting_up_again_lets_go_of_the_old_file(tmp_path):
+    set_up_logging()
+    log_to(tmp_path / "first.txt")
+    set_up_logging()
+    logging.getLogger("reidtools").info("second run")
+    assert "second run" not in (tmp_path / "first.txt").read_text()

@@ -1,0 +1,46 @@
+import pytest
+import torch
+from torch import nn
+
+from reidtools.engine.objective import Objective
+
+
+class Spread(nn.Module):
+    def forward(self, features, pids):
+        return features.var() + 0 * pids.sum()
+
+
+class Sum(nn.Module):
+    def forward(self, embeddings):
+        return embeddings.sum()
+
+
+class Text(nn.Module):
+    def forward(self, captions):
+        return captions
+
+
+def embed(images):
+    """Stands in for an embedder: features are the images, embeddings twice that."""
+    return images, 2 * images
+
+
+def test_each_loss_gets_the_facts_it_names_and_is_weighted():
+    objective = Objective({"Spread": Spread(), "Sum": Sum()}, {"Spread": 1.0, "Sum": 0.5})
+    images = torch.tensor([[1.0], [3.0]])
+    losses = objective(embed, {"images": images, "pids": torch.tensor([0, 1])})
+    assert losses["Spread"] == 2.0  # variance of 1 and 3
+    assert losses["Sum"] == 0.5 * 2 * (1 + 3)
+
+
+def test_losses_compute_in_float32():
+    objective = Objective({"Sum": Sum()}, {"Sum": 1.0})
+    batch = {"images": torch.ones(2, 1, dtype=torch.bfloat16), "pids": torch.tensor([0, 1])}
+    assert objective(embed, batch)["Sum"].dtype == torch.float32
+
+
+def test_what_cannot_be_trained_is_refused_when_built():
+    with pytest.raises(LookupError, match="fact wanted by Text 'captions'.*Known: camids, emb"):
+        Objective({"Text": Text()}, {"Text": 1.0})
+    with pytest.raises(ValueError, match="no loss"):
+        Objective({}, {})

@@ -1,0 +1,116 @@
+import pytest
+import torch
+from torch import nn
+
+from reidtools.engine.objective import Objective
+from reidtools.engine.trainer import NonFiniteLoss, Trainer
+
+
+class Numbers:
+    """Three batches of four numbers; `spoil` makes the images of that step NaN."""
+
+    def __init__(self, spoil=None):
+        self.spoil, self.epochs, self.step = spoil, [], 0
+
+    def __len__(self):
+        return 3
+
+    def set_epoch(self, epoch):
+        self.epochs.append(epoch)
+
+    def __iter__(self):
+        for i in range(3):
+            images = torch.arange(4.0).view(4, 1) + i
+            if self.step == self.spoil:
+                images = images * torch.nan
+            self.step += 1
+            yield {
+                "images": images,
+                "pids": torch.arange(4),
+                "paths": [f"{i}_{k}" for k in range(4)],
+            }
+
+
+class Model(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.scale, self.dropout = nn.Linear(1, 2), nn.Dropout(0.5)
+
+    def forward(self, images):
+        vectors = self.dropout(self.scale(images))
+        return vectors, vectors
+
+
+class Length(nn.Module):
+    def forward(self, features):
+        return features.square().mean()
+
+
+def make(epochs=4, spoil=None, lr=0.01, log_period=2):
+    torch.manual_seed(0)
+    model = Model()
+    objective = Objective({"Length": Length()}, {"Length": 1.0})
+    optimizer = torch.optim.Adam(model.parameters(), lr=lr)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda i: 0.9**i)
+    generator = torch.Generator().manual_seed(0)
+    return Trainer(
+        model,
+        objective,
+        Numbers(spoil),
+        optimizer,
+        schedule,
+        generator,
+        max_epoch=epochs,
+        log_period=log_period,
+    )
+
+
+def test_progress_every_period_and_at_the_end_of_an_epoch():
+    reports = [(p.epoch, p.iteration, p.epoch_done) for p in make(epochs=2)]
+    assert reports == [(0, 2, False), (0, 3, True), (1, 5, False), (1, 6, True)]
+
+
+def test_the_loss_falls_and_the_schedule_is_stepped_every_iteration():
+    reports = list(make(epochs=20, log_period=3, lr=0.05))
+    assert reports[-1].losses["total"] < reports[0].losses["total"]
+    assert [p.lr for p in reports[:2]] == pytest.approx([0.05 * 0.9**2, 0.05 * 0.9**5])
+
+
+def test_two_epochs_and_two_more_equal_four():
+    """Weights, moments, schedule and chance (dropout) continue bit for bit."""
+    whole = make()
+    losses = [p.losses for p in whole]
+    first = make()
+    for progress in first:
+        if progress.epoch == 1 and progress.epoch_done:
+            break
+    state = first.state_dict()
+    second = make()
+    torch.manual_seed(99)  # whatever happened in between
+    second.load_state_dict(state)
+    assert [p.losses for p in second] == losses[4:]
+    for a, b in zip(whole.model.parameters(), second.model.parameters(), strict=True):
+        assert torch.equal(a, b)
+    assert whole.batches.epochs[2:] == second.batches.epochs == [2, 3]
+
+
+def test_a_learning_rate_changed_before_resuming_has_its_effect():
+    first = make(epochs=1)
+    list(first)
+    second = make(epochs=2, lr=0.5)
+    second.load_state_dict(first.state_dict())
+    assert next(iter(second)).lr == pytest.approx(0.5 * 0.9**4)
+
+
+@pytest.mark.parametrize("step", [1, 2, 4])
+def test_a_loss_that_is_no_number_stops_with_iteration_name_and_files(step):
+    with pytest.raises(NonFiniteLoss) as caught:
+        list(make(spoil=step))
+    message = str(caught.value)
+    assert f"iteration {step}" in message and "Length nan" in message
+    assert f"{step % 3}_0" in message and "BASE_LR" in message
+
+
+def test_no_epochs_is_an_error():
+    with pytest.raises(ValueError, match="MAX_EPOCH is 0"):
+        make(epochs=0)

@@ -1,0 +1,58 @@
+"""What holds for every registered loss; registering one enrols it here."""
+
+import pytest
+import torch
+
+import reidtools.losses  # noqa: F401 - registers them
+from reidtools.registry import LOSSES, facts, options
+
+BATCH, DIM, PEOPLE = 8, 6, 5
+KNOWN_FACTS = {"dim": DIM, "num_people": PEOPLE}
+pytestmark = pytest.mark.parametrize("name", sorted(LOSSES))
+
+
+def batch(features):
+    """Every fact a training batch can offer, with gradients where vectors are."""
+    return {
+        "features": features.clone().requires_grad_(),
+        "embeddings": features.clone().requires_grad_(),
+        "pids": torch.tensor([0, 0, 1, 1, 2, 2, 4, 4]),
+        "camids": torch.tensor([0, 1, 0, 1, 0, 1, 0, 1]),
+    }
+
+
+def gradients(name, features, **chosen):
+    torch.manual_seed(0)
+    loss = LOSSES.build(name, KNOWN_FACTS, chosen)
+    known = batch(features)
+    wanted = {fact: known[fact] for fact in facts(loss.forward)}
+    value = loss(**wanted)
+    value.backward()
+    assert value.shape == ()
+    assert torch.isfinite(value)
+    weights = [p.grad for p in loss.parameters()]
+    return [*weights, *(t.grad for t in wanted.values() if t.requires_grad)]
+
+
+def test_it_asks_for_known_facts_only(name):
+    assert set(facts(LOSSES[name])) <= set(KNOWN_FACTS)
+    assert set(facts(LOSSES[name].forward)) - {"self"} <= set(batch(torch.zeros(BATCH, DIM)))
+
+
+def test_forward_and_backward_are_finite(name):
+    features = torch.randn(BATCH, DIM, generator=torch.Generator().manual_seed(1))
+    found = gradients(name, features)
+    assert found
+    assert all(torch.isfinite(g).all() for g in found)
+    assert any(g.abs().sum() > 0 for g in found)
+
+
+@pytest.mark.parametrize("fill", [0.0, 1.0])
+def test_identical_features_have_a_finite_gradient(name, fill):
+    assert all(torch.isfinite(g).all() for g in gradients(name, torch.full((BATCH, DIM), fill)))
+
+
+def test_its_docstring_names_every_option_and_a_source(name):
+    text = LOSSES[name].__doc__
+    assert all(option in text for option in options(LOSSES[name]))
+    assert "arXiv:" in text or "https://" in text

@@ -1,0 +1,110 @@
+"""Our models, with rule-made weights in other toolboxes' names, give the features those give.
+
+The weights go through the importer, so that it is tested too. See tests/golden/README.md.
+"""
+
+import gzip
+import json
+from pathlib import Path
+
+import golden_inputs
+import numpy as np
+import pytest
+import torch
+
+from reidtools.modeling import Embedder
+from reidtools.modeling.weights import fit, state_of
+from reidtools.registry import BACKBONES, HEADS
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+MANIFESTS = json.loads(gzip.decompress((GOLDEN / "manifests.json.gz").read_bytes()))
+ENTRIES = {
+    entry["id"]: entry
+    for entry in json.loads((GOLDEN / "embeddings.json").read_text())
+    if entry["id"].startswith(("torchreid.osnet_", "ctl.resnet50"))
+}
+
+
+def rule_made(manifest: str) -> dict[str, torch.Tensor]:
+    keys = MANIFESTS[manifest]["keys"]
+    return {k: torch.from_numpy(golden_inputs.det(k, s).copy()).reshape(s) for k, s, _ in keys}
+
+
+def embedder(entry_id: str) -> Embedder:
+    toolbox, name = entry_id.split(".")
+    options = {"stem_relu": False} if entry_id == "ctl.resnet50" else {}
+    backbone = BACKBONES.build(name, {}, options)
+    facts = {"dim": backbone.dim, "pooled": backbone.pooled}
+    return Embedder(backbone, HEADS.build("BNNeck" if toolbox == "ctl" else "Linear", facts, {}))
+
+
+def assert_close(row: np.ndarray, expected: dict, tolerance: float) -> None:
+    """All that is stored of a row, within the tolerance relative to its largest value.
+
+    `probe` is a weighted sum of all values, so it sees every one of them.
+    """
+    found = golden_inputs.describe(row)
+    limit = tolerance * np.abs(row).max()
+    assert found["dim"] == expected["dim"]
+    assert np.abs(found["first"] - expected["first"]).max() <= limit
+    assert found["mean"] == pytest.approx(expected["mean"], abs=limit)
+    assert found["std"] == pytest.approx(expected["std"], abs=limit)
+    assert found["l2"] == pytest.approx(expected["l2"], rel=tolerance)
+    assert found["probe"] == pytest.approx(expected["probe"], abs=limit * np.sqrt(row.size))
+
+
+def test_all_entries_are_here():
+    assert len(ENTRIES) == 8
+
+
+@pytest.mark.parametrize("entry_id", ENTRIES)
+def test_features_equal_those_of_the_original(entry_id):
+    entry, model = ENTRIES[entry_id], embedder(entry_id)
+    report = fit(model, state_of({"state_dict": rule_made(entry["manifest"])}))
+    assert report.complete and not report.passthrough, report.details()
+    model.eval()
+    maps = []
+    if "backbone_map" in entry:
+        model.backbone.conv5.register_forward_hook(lambda module, _, output: maps.append(output))
+    tolerance = entry["tol"]["float32_rel_to_max_abs_of_row"]
+    for name, expected_rows in entry["expect"].items():
+        with torch.inference_mode():
+            _, embeddings = model(torch.from_numpy(golden_inputs.image(name)))
+        for row, expected in zip(embeddings.double().numpy(), expected_rows, strict=True):
+            assert_close(row, expected, tolerance)
+    for output, expected in zip(maps, entry.get("backbone_map", {}).values(), strict=True):
+        assert list(output.shape) == expected["shape"]
+        output = output.double()
+        assert output.mean().item() == pytest.approx(expected["mean"], rel=tolerance)
+        assert output.std(correction=0).item() == pytest.approx(expected["std"], rel=tolerance)
+        assert output.norm().item() == pytest.approx(expected["l2"], rel=tolerance)
+
+
+def test_a_relu_in_the_stem_would_be_noticed():
+    entry, model = ENTRIES["ctl.resnet50"], embedder("ctl.resnet50")
+    fit(model, rule_made(entry["manifest"]))
+    model.eval().backbone.stem_relu = True
+    with torch.inference_mode():
+        _, embeddings = model(torch.from_numpy(golden_inputs.image("B")))
+    with pytest.raises(AssertionError):
+        assert_close(embeddings[0].double().numpy(), entry["expect"]["B"][0], 1e-3)
+
+
+@pytest.mark.parametrize("entry_id", [e for e in ENTRIES if e.startswith("torchreid.")])
+def test_names_in_the_state_dict_are_those_of_torchreid(entry_id):
+    ours = {k: list(v.shape) for k, v in embedder(entry_id).backbone.state_dict().items()}
+    theirs = {k: s for k, s, _ in MANIFESTS[entry_id]["keys"] if not k.startswith("classifier.")}
+    assert ours == theirs
+
+
+@pytest.mark.parametrize("entry_id", [e for e in ENTRIES if e.startswith("ctl.")])
+def test_names_in_the_state_dict_are_those_of_centroids_reid(entry_id):
+    ours = {k: list(v.shape) for k, v in embedder(entry_id).state_dict().items()}
+    theirs = {
+        k.replace("backbone.base.", "backbone.").replace(
+            "bn.", "heads.neck.", k.startswith("bn.")
+        ): s
+        for k, s, _ in MANIFESTS[entry_id]["keys"]
+        if not k.startswith(("fc_query.", "center_loss.", "backbone.base.fc."))
+    }
+    assert ours == theirs
