@@ -88,9 +88,12 @@ def embedder(cfg: CfgNode, *, pretrain: bool = False) -> Embedder:
 
 
 def objective(cfg: CfgNode, dim: int, num_people: int) -> Objective:
-    """The losses whose WEIGHT is not 0."""
+    """The losses whose WEIGHT is not 0.
+
+    They are built and added up by name: the order of a file must not change a run.
+    """
     facts = {"dim": dim, "num_people": num_people}
-    nodes = {name: node for name, node in cfg.MODEL.LOSSES.items() if node.WEIGHT}
+    nodes = {name: node for name, node in sorted(cfg.MODEL.LOSSES.items()) if node.WEIGHT}
     losses = {name: LOSSES.build(name, facts, chosen(node)) for name, node in nodes.items()}
     return Objective(losses, {name: node.WEIGHT for name, node in nodes.items()})
 

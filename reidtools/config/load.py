@@ -143,11 +143,13 @@ def grow(tree: Tree) -> Tree:
     for path, slot in MANY.items():
         for name in dig(tree, path):
             dig(full, path)[name] = {**slot.common, **upper(slot.registry[name])}
+    datasets = tree["DATASETS"]
     for key in ("NAMES", "TESTS"):
-        tree["DATASETS"][key] = compat.dataset_names(tree["DATASETS"][key])
-        for name in tree["DATASETS"][key]:
-            if name in DATASETS and options(DATASETS[name]):
-                full["DATASETS"][name.upper()] = upper(DATASETS[name])
+        datasets[key] = compat.dataset_names(datasets[key])
+    for name, maker in DATASETS.items():
+        used = name in datasets["NAMES"] + datasets["TESTS"] or name.upper() in datasets
+        if used and options(maker):
+            full["DATASETS"][name.upper()] = upper(maker)
     return full
 
 

@@ -1,0 +1,234 @@
+"""A run from end to end on drawn people: train, resume, test, load, and everything that may go wrong."""
+
+import json
+import logging
+
+import pytest
+import torch
+from PIL import Image
+
+import reidtools as rt
+
+SMALL = {
+    "MODEL.DEVICE": "cpu",
+    "DATASETS.NAMES": "toy",
+    "DATASETS.TOY.PEOPLE": "4",
+    "DATASETS.TOY.CAMERAS": "2",
+    "DATASETS.TOY.PICTURES": "2",
+    "MODEL.BACKBONE": "{NAME: osnet_x0_25, PRETRAIN: false}",
+    "MODEL.LOSSES": "{CrossEntropyLoss: {}, TripletLoss: {}, CenterLoss: {WEIGHT: 0.0005}}",
+    "INPUT.SIZE_TRAIN": "[32, 16]",
+    "INPUT.PADDING": "2",
+    "SOLVER.MAX_EPOCH": "4",
+    "SOLVER.IMS_PER_BATCH": "8",
+    "SOLVER.WARMUP_EPOCHS": "1",
+    "SOLVER.STEPS": "[3]",
+    "SOLVER.CHECKPOINT_PERIOD": "1",
+    "TEST.EVAL_PERIOD": "1",
+    "DATALOADER.SAMPLER.NUM_INSTANCE": "2",
+    "DATALOADER.NUM_WORKERS": "2",
+}
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    """Every test works in a folder of its own and leaves logging as it was."""
+    monkeypatch.chdir(tmp_path)
+    yield tmp_path
+    logger = logging.getLogger("reidtools")
+    for handler in list(logger.handlers):
+        logger.removeHandler(handler)
+        handler.close()
+
+
+def settings(**changes):
+    pairs = SMALL | {key.replace("__", "."): value for key, value in changes.items()}
+    return rt.get_config("", [word for pair in pairs.items() for word in pair])
+
+
+def weights(path):
+    return torch.load(path, weights_only=True)["model"]
+
+
+def equal(a, b):
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_a_run_leaves_everything_one_looks_for(folder, capsys):
+    report = rt.train(settings(SOLVER__MAX_EPOCH="3"))
+    run = folder / "logs/toy/osnet_x0_25/baseline/exp0"
+    events = [path.name for path in run.glob("events.out.tfevents.*")]
+    assert {path.name for path in run.iterdir()} == {
+        *("config.yml", "environment.txt", "log.txt", "metrics.jsonl", "metrics.json"),
+        *("0.pth", "1.pth", "2.pth", "2_last.pth", "best.pth", "model_final.pth"),
+        *events,
+    }
+    assert len(events) == 1
+    assert set(report.figures["toy"]) >= {"Rank-1", "Rank-5", "Rank-50", "mAP", "mINP"}
+
+    metrics = json.loads((run / "metrics.json").read_text())
+    assert metrics["figures"] == report.figures and metrics["metric"] == "cosine"
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    maps = [row["mAP"] for row in rows if "mAP" in row]
+    assert len(maps) == 3 and metrics["best"]["mAP"] == max(maps)
+    best = torch.load(run / "best.pth", weights_only=True)
+    assert best["epoch"] == maps.index(max(maps))
+
+    assert rt.get_config(run / "config.yml") == settings(SOLVER__MAX_EPOCH="3")
+    assert "torch: " in (run / "environment.txt").read_text()
+    log = (run / "log.txt").read_text()
+    assert "=> Loaded toy" in log and "| toy " in log and "model_final.pth" in log
+    assert "| toy " in capsys.readouterr().out
+    assert torch.load(run / "model_final.pth", weights_only=True).keys() == {"model", "config"}
+
+
+def test_the_same_seed_gives_the_same_weights():
+    for name, seed in (("a", "1"), ("b", "1"), ("c", "2")):
+        rt.train(settings(SOLVER__MAX_EPOCH="1", OUTPUT_DIR=name, SEED=seed))
+    a, b, c = (weights(f"{name}/0.pth") for name in "abc")
+    assert equal(a, b) and not equal(a, c)
+
+
+def test_two_epochs_and_two_more_equal_four_bit_for_bit(folder):
+    rt.train(settings(OUTPUT_DIR="whole"))
+    halves = folder / "halves"
+    halves.mkdir()
+    (halves / "1.pth").write_bytes((folder / "whole/1.pth").read_bytes())
+    torch.manual_seed(12345)
+    rt.train(settings(OUTPUT_DIR="halves", RESUME="halves/1.pth"))
+    whole, resumed = (torch.load(f"{n}/3_last.pth", weights_only=True) for n in ("whole", "halves"))
+    assert equal(whole["model"], resumed["model"])
+    assert equal(whole["objective"], resumed["objective"])
+    for a, b in zip(
+        whole["optimizer"]["state"].values(), resumed["optimizer"]["state"].values(), strict=True
+    ):
+        assert equal(a, b)
+    for part in ("schedule", "best", "epoch", "iteration"):
+        assert whole[part] == resumed[part]
+    assert torch.equal(whole["rng"]["augment"], resumed["rng"]["augment"])
+    assert torch.equal(whole["rng"]["torch"], resumed["rng"]["torch"])
+
+
+def test_resume_finds_the_newest_run_and_its_config(folder):
+    rt.train(settings(SOLVER__MAX_EPOCH="1"))
+    run = folder / "logs/toy/osnet_x0_25/baseline/exp0"
+    rt.train(settings(SOLVER__MAX_EPOCH="2", RESUME="auto"))
+    assert (run / "1_last.pth").exists() and not (run / "0_last.pth").exists()
+    cfg = rt.get_config("", ["RESUME", str(run), "SOLVER.MAX_EPOCH", "3"])
+    assert cfg.SOLVER.MAX_EPOCH == 3 and cfg.MODEL.LOSSES == {}  # a folder brings no config …
+    cfg = rt.get_config("", ["RESUME", str(run / "1_last.pth"), "SOLVER.MAX_EPOCH", "3"])
+    assert cfg.MODEL.BACKBONE.NAME == "osnet_x0_25"  # … a checkpoint does
+    rt.train(cfg)
+    assert [path.name for path in run.parent.iterdir()] == ["exp0"]
+    assert (run / "2_last.pth").exists()
+
+
+def test_resuming_what_cannot_go_on_says_why(folder):
+    rt.train(settings(SOLVER__MAX_EPOCH="1", OUTPUT_DIR="a"))
+    before = sorted(path.name for path in (folder / "a").iterdir())
+    for changes, message in (
+        ({"RESUME": "a/0.pth", "SOLVER__MAX_EPOCH": "1"}, "finished epoch 0.*MAX_EPOCH"),
+        ({"RESUME": "a/model_final.pth"}, "holds a model only"),
+        ({"RESUME": "a/0.pth", "MODEL__BACKBONE.FC": "False"}, "another model, loss or optimizer"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            rt.train(settings(**changes))
+    with pytest.raises(FileNotFoundError, match="no checkpoint"):
+        rt.train(settings(RESUME="a/7.pth"))
+    with pytest.raises(ValueError, match="already holds a run"):
+        rt.train(settings(OUTPUT_DIR="a"))
+    assert sorted(path.name for path in (folder / "a").iterdir()) == before
+
+
+def test_testing_gives_the_figures_of_training(folder):
+    trained = rt.train(settings(OUTPUT_DIR="a", SOLVER__MAX_EPOCH="2"))
+    tested = rt.evaluate(rt.get_config("", ["MODEL.WEIGHTS", "a/1_last.pth"]))
+    assert tested.figures == trained.figures
+    metrics = json.loads((folder / "a/metrics.json").read_text())
+    assert metrics["weights"] == "a/1_last.pth" and metrics["figures"] == tested.figures
+
+
+def test_a_partial_load_is_refused_for_testing_and_told_when_training(capsys):
+    rt.train(settings(OUTPUT_DIR="a", SOLVER__MAX_EPOCH="1"))
+    state = weights("a/0.pth")
+    del state["backbone.conv1.conv.weight"]
+    torch.save({"model": state}, "part.pth")
+    with pytest.raises(ValueError, match=r"(?s)does not fill the model.*backbone\.conv1\.conv\.wei"):
+        rt.evaluate(settings(MODEL__WEIGHTS="part.pth"))
+    capsys.readouterr()
+    rt.train(settings(OUTPUT_DIR="b", SOLVER__MAX_EPOCH="1", MODEL__WEIGHTS="part.pth"))
+    assert "backbone.conv1.conv.weight" in capsys.readouterr().out
+
+
+def test_a_checkpoint_is_a_model_one_can_use(folder):
+    rt.train(settings(OUTPUT_DIR="a", SOLVER__MAX_EPOCH="1"))
+    model = rt.load("a/model_final.pth", device="cpu")
+    assert not model.training
+    Image.new("RGB", (20, 40), (200, 0, 0)).save("red.jpg")
+    Image.new("RGB", (20, 40), (0, 0, 200)).save("blue.jpg")
+    vectors = rt.embed(model, ["red.jpg", "blue.jpg", "red.jpg"])
+    assert vectors.vectors.shape == (3, 512) and vectors.paths[1] == "blue.jpg"
+    assert torch.allclose(vectors.vectors[0], vectors.vectors[2], atol=1e-5)
+    assert not torch.allclose(vectors.vectors[0], vectors.vectors[1], atol=1e-5)
+    torch.save(weights("a/0.pth"), "bare.pth")
+    with pytest.raises(ValueError, match="brings no config"):
+        rt.load("bare.pth")
+
+
+def test_joint_training_counts_the_people_of_all_sets(folder):
+    changes = {"DATASETS__NAMES": "[toy, mine]", "DATASETS__TESTS": "mine"}
+    for split in ("train", "query", "gallery"):
+        for person in ("anna", "bert"):
+            (folder / f"datasets/mine/{split}/{person}").mkdir(parents=True)
+            for i in range(2):
+                picture = Image.new("RGB", (16, 32), (90 * i, 50, 99))
+                picture.save(folder / f"datasets/mine/{split}/{person}/{i}.jpg")
+    report = rt.train(settings(SOLVER__MAX_EPOCH="1", **changes))
+    assert list(report.figures) == ["mine"]
+    run = folder / "logs/toy+mine/osnet_x0_25/baseline/exp0"
+    state = torch.load(run / "0.pth", weights_only=True)
+    assert state["objective"]["losses.CrossEntropyLoss.classifier.weight"].shape == (4 + 2, 512)
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "message"),
+    [
+        ({"DATASETS__NAMES": "market1501"}, FileNotFoundError, r"datasets/.*DATASETS\.ROOT"),
+        ({"DATASETS__NAMES": "markt1501"}, LookupError, "Did you mean 'market1501'"),
+        ({"SOLVER__IMS_PER_BATCH": "32"}, ValueError, r"SOLVER\.IMS_PER_BATCH"),
+        ({"MODEL__LOSSES": "{}"}, ValueError, r"no loss.*MODEL\.LOSSES"),
+        ({"MODEL__DEVICE": "cuda:99"}, ValueError, "try auto or cpu"),
+        ({"MODEL__WEIGHTS": "none.pth"}, FileNotFoundError, r"none\.pth"),
+        ({"MODEL__BACKBONE": "{NAME: osnet_x0_25, PRETRAIN_PATH: none.pth}"}, OSError, "none.pth"),
+        ({"TEST__CAMERA_FILTER": "marke"}, LookupError, "Did you mean 'market'"),
+    ],
+)
+def test_what_is_wrong_is_said_before_anything_is_written(folder, changes, error, message):
+    with pytest.raises(error, match=message):
+        rt.train(settings(**changes))
+    assert not (folder / "logs").exists()
+
+
+def test_broken_pictures_are_listed_before_the_first_epoch(folder):
+    rt.check(settings())
+    victim = sorted((folder / "datasets/toy/bounding_box_train").glob("*.jpg"))[0]
+    victim.write_bytes(b"")
+    with pytest.raises(ValueError, match=victim.name):
+        rt.train(settings())
+    with pytest.raises(ValueError, match=victim.name):
+        rt.check(settings())
+
+
+def test_pictures_of_one_camera_need_another_filter(folder):
+    rt.check(settings())
+    toy = folder / "datasets/toy"
+    for path in [*toy.glob("query/*_c2*"), *toy.glob("bounding_box_test/*_c2*")]:
+        path.unlink()
+    with pytest.raises(ValueError, match=r"TEST\.CAMERA_FILTER none"):
+        rt.train(settings())
+    rt.check(settings(TEST__CAMERA_FILTER="none"))
+
+
+def test_a_diverging_loss_stops_and_names_the_files(folder):
+    with pytest.raises(FloatingPointError, match=r"(?s)TripletLoss.*bounding_box_train"):
+        rt.train(settings(SOLVER__BASE_LR="1e30", SOLVER__WARMUP_EPOCHS="0"))
