@@ -1,4 +1,4 @@
-"""A run from end to end on drawn people: train, resume, test, load, and everything that may go wrong."""
+"""A run from end to end on drawn people: train, resume, test, load, and all that may go wrong."""
 
 import json
 import logging
@@ -153,7 +153,7 @@ def test_a_partial_load_is_refused_for_testing_and_told_when_training(capsys):
     state = weights("a/0.pth")
     del state["backbone.conv1.conv.weight"]
     torch.save({"model": state}, "part.pth")
-    with pytest.raises(ValueError, match=r"(?s)does not fill the model.*backbone\.conv1\.conv\.wei"):
+    with pytest.raises(ValueError, match=r"(?s)does not fill.*backbone\.conv1\.conv\.weight"):
         rt.evaluate(settings(MODEL__WEIGHTS="part.pth"))
     capsys.readouterr()
     rt.train(settings(OUTPUT_DIR="b", SOLVER__MAX_EPOCH="1", MODEL__WEIGHTS="part.pth"))

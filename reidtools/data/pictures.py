@@ -16,8 +16,8 @@ from reidtools.registry import choose
 CACHES = {"off": False, "ram": True}
 
 
-def read_picture(path: str | Path, size: tuple[int, int]) -> np.ndarray:
-    """The picture at `path`, resized to `size` (height, width): uint8 (H, W, 3), RGB.
+def read_picture(path: str | Path, out: np.ndarray) -> None:
+    """Fill `out`, uint8 (H, W, 3), with the picture at `path`: RGB, resized to H x W.
 
     Enlarging is bilinear, shrinking averages areas. A file that is no picture is an OSError.
     """
@@ -30,13 +30,10 @@ def read_picture(path: str | Path, size: tuple[int, int]) -> np.ndarray:
         raise OSError(f"Cannot read the picture {path} ({error}); restore or remove it.") from error
     if picture is None:
         raise OSError(f"{path} is not a readable picture; restore or remove it.")
-    height, width = size
+    height, width = out.shape[:2]
     shrinks = picture.shape[0] > height or picture.shape[1] > width
-    if picture.shape[:2] == (height, width):
-        return picture
-    return cv2.resize(
-        picture, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-    )
+    way = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    cv2.resize(picture, (width, height), dst=out, interpolation=way)
 
 
 class Pictures:
@@ -66,7 +63,7 @@ class Pictures:
     def __getitem__(self, indices: Sequence[int]) -> dict[str, Any]:
         images = np.empty((len(indices), *self.size, 3), np.uint8)
         for row, index in enumerate(indices):
-            images[row] = self._read(index)
+            self._read(index, images[row])
         index = torch.as_tensor(indices)
         return {
             "images": torch.from_numpy(images).permute(0, 3, 1, 2),
@@ -76,12 +73,13 @@ class Pictures:
             "paths": [self.samples[i].paths[0] for i in indices],
         }
 
-    def _read(self, index: int) -> np.ndarray:
-        if self._kept is None:
-            return read_picture(self.samples[index].paths[0], self.size)
-        if index not in self._kept:
-            self._kept[index] = read_picture(self.samples[index].paths[0], self.size)
-        return self._kept[index]
+    def _read(self, index: int, out: np.ndarray) -> None:
+        if self._kept is not None and index in self._kept:
+            out[:] = self._kept[index]
+            return
+        read_picture(self.samples[index].paths[0], out)
+        if self._kept is not None:
+            self._kept[index] = out.copy()
 
 
 def in_order(count: int, batch_size: int) -> list[range]:
