@@ -24,7 +24,7 @@ PERSON, CAMERA, PICTURE, SEEN = range(4)  # what a generator is for
 
 @DATASETS
 def toy(
-    root: str | Path, *, people: int = 24, cameras: int = 4, pictures: int = 4, seed: int = 1
+    root: str | Path, *, people: int = 64, cameras: int = 4, pictures: int = 4, seed: int = 1
 ) -> Splits:
     """A SYNTHETIC dataset of drawn people, made once in ``root/toy`` in the Market-1501 layout.
 
