@@ -1,8 +1,8 @@
 """reidtools: person re-identification, from pictures to ranked galleries.
 
 >>> import reidtools as rt                                            # doctest: +SKIP
->>> cfg = rt.get_config("configs/demo.yml", ["SOLVER.MAX_EPOCH", "4"])    # doctest: +SKIP
->>> rt.train(cfg).figures["toy"]["mAP"]                               # doctest: +SKIP
+>>> demo = rt.get_config("configs/demo.yml")        # doctest: +SKIP
+>>> rt.train(demo).figures["toy"]["mAP"]            # doctest: +SKIP
 
 Names are looked up when they are used, so that importing this package costs nothing.
 """

@@ -27,12 +27,15 @@ LOGGER = logging.getLogger("reidtools")
 def get_config(path: str | Path = "", overrides: Sequence[str] = ()) -> CfgNode:
     """The complete, frozen config of a YAML file and ``KEY VALUE`` pairs.
 
-    Without a file, the checkpoint named by RESUME or MODEL.WEIGHTS brings its own config, if it has
-    one; otherwise the defaults count.
+    Without a file, the checkpoint or run named by RESUME, or MODEL.WEIGHTS, brings its own config,
+    if it has one; otherwise the defaults count.
     """
     cfg = configs.load(path, overrides)
-    source = Path(cfg.RESUME or cfg.MODEL.WEIGHTS)
-    if not path and source.is_file() and "config" in (saved := weights.read(source)):
+    if path:
+        return cfg
+    source = Path(cfg.RESUME or cfg.MODEL.WEIGHTS or "none")
+    source = (checkpoints.latest_checkpoint(source) or source) if source.is_dir() else source
+    if source.is_file() and "config" in (saved := weights.read(source)):
         cfg = configs.load("", overrides, base=saved["config"])
     return cfg
 

@@ -1,4 +1,4 @@
-"""Other toolboxes' keys, in one table: FastReID (old and new), SNU_ReID, centroids-reid, TransReID.
+"""Translates configs of other toolboxes, by the tables in `foreign`.
 
 `translate` rewrites a tree of theirs into ours and says what it did, naming our key. A key that
 asks for something we do not have is an error, never dropped in silence; one that had no effect
@@ -8,148 +8,17 @@ there, or can have none here, is left out with a word.
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from reidtools.config.foreign import (
+    ABSENT,
+    COUNTS_PEOPLE,
+    DATASET_NAMES,
+    RENAMED,
+    VALUES,
+    WITHOUT_EFFECT,
+)
 from reidtools.registry import DATASETS
 
 Tree = dict[str, Any]
-
-# Their key -> our key; the value carries over.
-RENAMED = {
-    # FastReID
-    "DATALOADER.NUM_INSTANCE": "DATALOADER.SAMPLER.NUM_INSTANCE",
-    "INPUT.FLIP.PROB": "INPUT.FLIP_PROB",
-    "INPUT.PADDING.SIZE": "INPUT.PADDING",
-    "INPUT.REA.PROB": "INPUT.REA_PROB",
-    "SOLVER.MAX_ITER": "SOLVER.MAX_EPOCH",
-    "CUDNN_DETERMINISTIC": "DETERMINISTIC",
-    # SNU_ReID, centroids-reid, TransReID
-    "DATASETS.ROOT_DIR": "DATASETS.ROOT",
-    "INPUT.PROB": "INPUT.FLIP_PROB",
-    "INPUT.RE_PROB": "INPUT.REA_PROB",
-    "MODEL.LAST_STRIDE": "MODEL.BACKBONE.LAST_STRIDE",
-    "MODEL.NAME": "MODEL.BACKBONE.NAME",
-    "MODEL.PRETRAINED": "MODEL.BACKBONE.PRETRAIN",
-    "MODEL.PRETRAIN_PATH": "MODEL.WEIGHTS",
-    "REPRODUCIBLE_SEED": "SEED",
-    "SOLVER.CENTER_LOSS_WEIGHT": "MODEL.LOSSES.CenterLoss.WEIGHT",
-    "SOLVER.CENTER_LR": "MODEL.LOSSES.CenterLoss.LR",
-    "SOLVER.DISTANCE_FUNC": "MODEL.LOSSES.TripletLoss.DISTANCE",
-    "SOLVER.LR_STEPS": "SOLVER.STEPS",
-    "SOLVER.MARGIN": "MODEL.LOSSES.TripletLoss.MARGIN",
-    "SOLVER.MAX_EPOCHS": "SOLVER.MAX_EPOCH",
-    "SOLVER.MIN_LR": "SOLVER.ETA_MIN_LR",
-    "SOLVER.OPTIMIZER_NAME": "SOLVER.OPT",
-    "SOLVER.QUERY_CONTRASTIVE_WEIGHT": "MODEL.LOSSES.TripletLoss.WEIGHT",
-    "SOLVER.QUERY_XENT_WEIGHT": "MODEL.LOSSES.CrossEntropyLoss.WEIGHT",
-    "SOLVER.USE_MIXED_PRECISION": "SOLVER.AMP.ENABLED",
-    "FP16_ENABLED": "SOLVER.AMP.ENABLED",
-    "TEST.WEIGHT": "MODEL.WEIGHTS",
-}
-
-# Their key -> (our key, {their value: our value}); another value is passed on as it is.
-VALUES: dict[str, tuple[str, dict[Any, Any]]] = {
-    "MODEL.HEADS.POOL_LAYER": (
-        "MODEL.HEADS.POOL_LAYER",
-        {
-            "GlobalAvgPool": "avg",
-            "FastGlobalAvgPool": "avg",
-            "avgpool": "avg",
-            "GlobalMaxPool": "max",
-            "maxpool": "max",
-            "GeneralizedMeanPoolingP": "gem",
-            "gempoolP": "gem",
-            "gempool": "gem",
-        },
-    ),
-    "MODEL.HEADS.NAME": (
-        "MODEL.HEADS.NAME",
-        {"EmbeddingHead": "BNNeck", "BNneckHead": "BNNeck", "LinearHead": "Linear"},
-    ),
-    "DATALOADER.SAMPLER_TRAIN": (
-        "DATALOADER.SAMPLER.NAME",
-        {
-            "NaiveIdentitySampler": "RandomIdentitySampler",
-            "TrainingSampler": "RandomSampler",
-        },
-    ),
-    "DATALOADER.SAMPLER.NAME": (
-        "DATALOADER.SAMPLER.NAME",
-        {
-            "random_identity": "RandomIdentitySampler",
-            "softmax_triplet": "RandomIdentitySampler",
-            "softmax": "RandomSampler",
-        },
-    ),
-    "SOLVER.LR_SCHEDULER_NAME": (
-        "SOLVER.SCHED",
-        {"multistep_lr": "MultiStepLR", "cosine_annealing": "CosineAnnealingLR"},
-    ),
-    "SOLVER.SCHED": ("SOLVER.SCHED", {"WarmupMultiStepLR": "MultiStepLR"}),
-}
-
-# Keys that change nothing, with the reason.
-WITHOUT_EFFECT = {
-    "MODEL.META_ARCHITECTURE": "a model here is always backbone + head",
-    "MODEL.BACKBONE.FEAT_DIM": "the size is the backbone's own",
-    "MODEL.BACKBONE.NORM": "batch norm is what the backbones have",
-    "MODEL.BACKBONE_EMB_SIZE": "the size is the backbone's own",
-    "MODEL.HEADS.IN_FEAT": "the size is the backbone's own",
-    "MODEL.HEADS.NORM": "batch norm is what the neck has",
-    "MODEL.HEADS.NUM_CLASSES": "people are counted from the data",
-    "MODEL.HEADS.NECK_FEAT": "TripletLoss takes the features before the neck, tests those after it",
-    "MODEL.KEEP_CAMID_CENTROIDS": "it belongs to the centroid evaluation",
-    "MODEL.NECK": "choose MODEL.HEADS.NAME",
-    "DATASETS.JSON_TRAIN_PATH": "it was never read there",
-    "DATALOADER.DROP_LAST": "batches are always full",
-    "DATALOADER.USE_RESAMPLING": "people with few pictures are always drawn with repeats",
-    "INPUT.REA.VALUE": "the erased part takes the mean colour INPUT.PIXEL_MEAN",
-    "INPUT.REA.MEAN": "the erased part takes the mean colour INPUT.PIXEL_MEAN",
-    "SOLVER.CLUSTER_MARGIN": "it was never read there",
-    "SOLVER.CENTROID_CONTRASTIVE_WEIGHT": "it belongs to CentroidTripletLoss",
-    "SOLVER.USE_WARMUP_LR": "SOLVER.WARMUP_EPOCHS 0 means no warm-up",
-    "TEST.FEAT_NORM": "TEST.METRIC cosine compares directions only",
-    "TEST.ONLY_TEST": "use tools/test.py or --eval-only",
-    "CUDNN_BENCHMARK": "cuDNN picks its kernels itself unless DETERMINISTIC is set",
-    "LOG_DIR": "runs go to OUTPUT_DIR, or to logs/ when that is empty",
-    "GPU_IDS": "choose the GPU with MODEL.DEVICE cuda:0",
-    "DIST_BACKEND": "training runs in one process",
-    "REPRODUCIBLE": "every run is seeded by SEED",
-    "USE_AUTOMATIC_OPTIM": "there is one training loop",
-}
-
-# Switches for things we do not have: fine while they are off, refused when they are on.
-ABSENT = {
-    "INPUT.CROP.ENABLED": "random resized crops",
-    "INPUT.CJ.ENABLED": "colour jitter",
-    "INPUT.AFFINE.ENABLED": "random affine transforms",
-    "INPUT.AUTOAUG.ENABLED": "AutoAugment",
-    "INPUT.AUGMIX.ENABLED": "AugMix",
-    "INPUT.RPT.ENABLED": "random patches",
-    "MODEL.BACKBONE.WITH_SE": "squeeze-and-excitation blocks",
-    "MODEL.BACKBONE.WITH_NL": "non-local blocks",
-    "MODEL.USE_CENTROIDS": "centroid training",
-    "SOLVER.CLIP_GRADIENTS.ENABLED": "gradient clipping",
-    "SOLVER.FREEZE_ITERS": "unfreezing after some iterations",
-    "MODEL.FREEZE_LAYERS": "freezing by name (MODEL.BACKBONE.FROZEN_LAYERS counts stages)",
-    "TEST.ROC.ENABLED": "ROC curves",
-    "TEST.FLIP.ENABLED": "testing with mirrored pictures",
-    "TEST.FLIP_ENABLED": "testing with mirrored pictures",
-    "TEST.AQE.ENABLED": "query expansion",
-    "TEST.RERANK.ENABLED": "re-ranking",
-    "TEST.PRECISE_BN.ENABLED": "precise batch-norm statistics",
-    "KD.MODEL_CONFIG": "distillation",
-    "KD.EMA.ENABLED": "averaged weights",
-    "DATASETS.COMBINEALL": "training on query and gallery pictures",
-}
-
-# Keys by which a tree of SNU_ReID or centroids-reid is known: batches count people there.
-COUNTS_PEOPLE = ("MODEL.BACKBONE_EMB_SIZE", "MODEL.KEEP_CAMID_CENTROIDS", "SOLVER.OPTIMIZER_NAME")
-
-DATASET_NAMES = {
-    "dukemtmc": "dukemtmcreid",
-    "msmt17_v1": "msmt17",
-    "mot17": "mot17_reid",
-    "prw": "PRW_reid",
-}
 
 
 def dataset_names(names: Any) -> list[str]:

@@ -34,6 +34,18 @@ FIXED: dict[str, tuple[Callable, ...]] = {
     "TEST": (rank,),
 }
 
+# The smallest value that makes sense.
+AT_LEAST = {
+    "DATALOADER.NUM_WORKERS": 0,
+    "SEED": 0,
+    "SOLVER.CHECKPOINT_PERIOD": 0,
+    "SOLVER.IMS_PER_BATCH": 1,
+    "SOLVER.LOG_PERIOD": 1,
+    "SOLVER.MAX_EPOCH": 1,
+    "TEST.EVAL_PERIOD": 0,
+    "TEST.IMS_PER_BATCH": 1,
+}
+
 
 def defaults() -> dict[str, Any]:
     """A fresh tree of the keys that no component declares."""

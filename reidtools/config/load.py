@@ -12,7 +12,7 @@ import yaml
 from yacs.config import CfgNode
 
 from reidtools.config import compat
-from reidtools.config.defaults import FIXED, MANY, ONE, defaults
+from reidtools.config.defaults import AT_LEAST, FIXED, MANY, ONE, defaults
 from reidtools.registry import DATASETS, options, unknown
 
 LOGGER = logging.getLogger("reidtools")
@@ -44,7 +44,16 @@ def complete(tree: Tree) -> CfgNode:
     tree = merge(defaults(), tree)
     full = grow(tree)
     check(tree, full)
-    config = CfgNode(merge(full, tree))
+    tree = merge(full, tree)
+    for key, least in AT_LEAST.items():
+        if dig(tree, key) < least:
+            raise ValueError(f"{key} is {dig(tree, key)}; it must be at least {least}.")
+    for key in ("SIZE_TRAIN", "SIZE_TEST"):
+        size = tree["INPUT"][key]
+        empty = key == "SIZE_TEST" and not size
+        if not empty and ([type(side) for side in size] != [int, int] or min(size) < 1):
+            raise ValueError(f"INPUT.{key} is {size}; it is height and width, like [256, 128].")
+    config = CfgNode(tree)
     config.freeze()
     return config
 

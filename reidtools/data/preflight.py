@@ -6,11 +6,10 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from reidtools.data.samples import Sample, Splits
-from reidtools.registry import choose
+from reidtools.ops.protocol import ignores_own_camera
 
 JPEG, PNG, BMP = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"BM"
 TAIL = 1024  # bytes; some cameras write a little after the end of the picture
-CAMERA_FILTERS = {"market": True, "none": False}  # name -> is the query's own camera ignored?
 
 
 def preflight(
@@ -29,7 +28,7 @@ def preflight(
     `camera_filter` ``market`` only pictures from another camera than the query's are a match, with
     ``none`` all are.
     """
-    other_camera = choose("camera filter", camera_filter, CAMERA_FILTERS)
+    other_camera = ignores_own_camera(camera_filter)
     wanted = splits._fields if training else splits._fields[1:]
     lists = {name: getattr(splits, name) for name in wanted}
     valid = _valid_queries(splits, other_camera)

@@ -59,11 +59,6 @@ class Trainer:
     ):
         self.model, self.objective, self.batches = model, objective, batches
         self.optimizer, self.schedule, self.generator = optimizer, schedule, generator
-        if min(max_epoch, log_period) < 1:
-            raise ValueError(
-                f"SOLVER.MAX_EPOCH is {max_epoch} and SOLVER.LOG_PERIOD {log_period}; both must be "
-                "at least 1."
-            )
         self.max_epoch, self.log_period, self.amp = max_epoch, log_period, amp
         self.device = next(model.parameters()).device
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=amp == torch.float16)

@@ -7,9 +7,7 @@ from torch import Tensor
 
 from reidtools.evaluation.vectors import Vectors
 from reidtools.ops.distances import pairwise
-from reidtools.registry import choose
-
-CAMERA_FILTERS = {"market": True, "none": False}
+from reidtools.ops.protocol import ignores_own_camera
 
 
 @dataclass(frozen=True)
@@ -43,7 +41,7 @@ def rank(
     gallery's order. Queries are taken in chunks, so that the working memory stays within
     `memory_mb` MiB. Raises ValueError when no query has a match.
     """
-    filters = choose("camera filter", camera_filter, CAMERA_FILTERS)
+    ignores_camera = ignores_own_camera(camera_filter)
     if not len(query) or not len(gallery):
         raise ValueError("There is nothing to rank: the query or the gallery is empty.")
     # A chunk's distances (4 bytes), order (8) and masks (about 12) for each of its pairs.
@@ -52,7 +50,9 @@ def rank(
     for rows in torch.arange(len(query)).split(chunk):
         distances = pairwise(query.vectors[rows], gallery.vectors, metric)
         same = query.pids[rows, None] == gallery.pids
-        junk = same & (query.camids[rows, None] == gallery.camids) if filters else same & False
+        junk = (
+            same & (query.camids[rows, None] == gallery.camids) if ignores_camera else same & False
+        )
         order = distances.argsort(dim=1, stable=True)  # (q, G), nearest first
         junk, hits = junk.gather(1, order), (same & ~junk).gather(1, order)
         place = (~junk).cumsum(1).clamp(min=1)  # counts from 1, junk skipped

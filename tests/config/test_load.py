@@ -100,6 +100,22 @@ def test_a_value_of_the_wrong_kind_is_refused_with_an_example(key, value, messag
     assert message in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("SOLVER.IMS_PER_BATCH", "0", "SOLVER.IMS_PER_BATCH is 0; it must be at least 1"),
+        ("SOLVER.MAX_EPOCH", "-1", "SOLVER.MAX_EPOCH is -1"),
+        ("DATALOADER.NUM_WORKERS", "-1", "at least 0"),
+        ("INPUT.SIZE_TRAIN", "256", "height and width"),
+        ("INPUT.SIZE_TEST", "[0, 128]", "height and width"),
+    ],
+)
+def test_a_value_that_makes_no_sense_is_refused(key, value, message):
+    with pytest.raises(ValueError) as caught:
+        load("", [key, value])
+    assert message in str(caught.value)
+
+
 def test_files_that_cannot_be_read(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"no config file .*none\.yml"):
         load(tmp_path / "none.yml")

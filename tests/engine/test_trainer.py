@@ -109,8 +109,3 @@ def test_a_loss_that_is_no_number_stops_with_iteration_name_and_files(step):
     message = str(caught.value)
     assert f"iteration {step}" in message and "Length nan" in message
     assert f"{step % 3}_0" in message and "BASE_LR" in message
-
-
-def test_no_epochs_is_an_error():
-    with pytest.raises(ValueError, match="MAX_EPOCH is 0"):
-        make(epochs=0)
