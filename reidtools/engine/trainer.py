@@ -29,7 +29,8 @@ class NonFiniteLoss(FloatingPointError):
 
 
 class Trainer:
-    """Iterate over it to train; it yields a `Progress` every `log_period` steps and at epoch ends.
+    """Iterate over it to train; it yields a `Progress` after the first step, so that one sees early
+    how long it will take, then every `log_period` steps and at epoch ends.
 
     What to do between them (evaluate, save, stop) is the caller's, in plain code:
 
@@ -66,6 +67,7 @@ class Trainer:
         self._unchecked: tuple[int, dict[str, Tensor], dict[str, Any]] | None = None
 
     def __iter__(self) -> Iterator[Progress]:
+        started = False
         while self.epoch < self.max_epoch:
             self.model.train()
             self.objective.train()
@@ -78,7 +80,8 @@ class Trainer:
                 taken += 1
                 for name, value in losses.items():
                     sums[name] = sums.get(name, 0) + value
-                if taken == self.log_period or position == last:
+                if taken == self.log_period or position == last or not started:
+                    started = True
                     self._check()
                     means = {name: (value / taken).item() for name, value in sums.items()}
                     progress = Progress(self.epoch, self.iteration, lr, position == last, means)
