@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
@@ -172,6 +173,8 @@ def embed(model: Embedder, paths: Sequence[str | Path]) -> Vectors:
 
 def _seeded_device(cfg: CfgNode) -> torch.device:
     torch.manual_seed(cfg.SEED)
+    if cfg.DETERMINISTIC:  # cuBLAS wants this before its first use
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(cfg.DETERMINISTIC, warn_only=True)
     torch.backends.cudnn.benchmark = not cfg.DETERMINISTIC
     return build.device(cfg)

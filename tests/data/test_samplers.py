@@ -9,25 +9,51 @@ from reidtools.data.samplers import RandomIdentitySampler, RandomSampler
 GOLDEN = json.loads((Path(__file__).parents[1] / "golden/samplers.json").read_text())
 COUNTS = GOLDEN[0]["counts"]
 PIDS = [pid for pid, count in enumerate(COUNTS) for _ in range(count)]
+SAME = [
+    e for e in GOLDEN if "RandomIdentitySampler" in e["samplers"]
+]  # three projects, one sampler
 
 
-def test_properties_of_the_peers_samplers_hold():
-    """torchreid, CLIP-ReID and TransReID: what 200 seeds of theirs showed, ours must show too."""
-    seen = GOLDEN[0]["samplers"]["RandomIdentitySampler"]["observed"]
+def blocks_of(batches):
+    """The groups of K = 4 pictures in each batch of 16, checked to be one person each."""
+    blocks = [[batch[i : i + 4] for i in range(0, 16, 4)] for batch in batches]
+    assert all(len({PIDS[i] for i in block}) == 1 for batch in blocks for block in batch)
+    return blocks
+
+
+@pytest.mark.parametrize("entry", SAME, ids=[e["source"] for e in SAME])
+def test_properties_of_the_peers_sampler_hold(entry):
+    """What 200 seeds of theirs showed, 200 of ours must show."""
+    seen = entry["samplers"]["RandomIdentitySampler"]["observed"]
+    assert len(SAME) == 3 and (entry["P"], entry["K"], entry["counts"]) == (4, 4, COUNTS)
     for seed in range(200):
         batches = list(RandomIdentitySampler(PIDS, 16, seed))
         assert seen["batches"][0] <= len(batches) <= seen["batches"][1]
-        blocks = [[batch[i : i + 4] for i in range(0, 16, 4)] for batch in batches]
-        for batch in blocks:
-            people = [{PIDS[i] for i in block} for block in batch]
-            assert all(len(p) == 1 for p in people)  # an id's pictures stand together
-            assert len(set.union(*people)) == 4  # P distinct ids
-        uses = Counter(i for batch in batches for i in batch)
-        for index, count in uses.items():
+        assert all(len(batch) == 16 for batch in batches)  # nothing left over
+        blocks = blocks_of(batches)
+        assert all(len({PIDS[block[0]] for block in batch}) == 4 for batch in blocks)
+        for index, count in Counter(i for batch in batches for i in batch).items():
             small = COUNTS[PIDS[index]] < 4
             assert count <= (seen["max_uses_of_one_image"][1] if small else 1)
         times = Counter(PIDS[block[0]] for batch in blocks for block in batch)
         assert max(times.values()) <= seen["max_blocks_of_one_id"][1]
+
+
+def test_properties_of_fastreid_s_endless_stream_hold():
+    """FastReID goes on for ever; our epochs, one after the other, keep the same promises."""
+    (entry,) = [e["samplers"] for e in GOLDEN if "fast-reid" in e["source"]]
+    seen = next(v for k, v in entry.items() if k.startswith("NaiveIdentity"))["observed"]
+    for seed in range(200):
+        sampler, batches = RandomIdentitySampler(PIDS, 16, seed), []
+        for epoch in range(3):
+            sampler.set_epoch(epoch)
+            batches += list(sampler)
+        blocks = blocks_of(batches[: seen["batches"][1]])
+        assert all(len({PIDS[block[0]] for block in batch}) == 4 for batch in blocks)
+        full = [block for batch in blocks for block in batch if COUNTS[PIDS[block[0]]] >= 4]
+        assert all(len(set(block)) == 4 for block in full)
+        uses = Counter(i for batch in blocks for block in batch for i in block)
+        assert max(uses.values()) <= seen["max_uses_of_one_image"][1]
 
 
 def test_epochs_differ_but_have_equal_length_and_repeat_by_seed():
