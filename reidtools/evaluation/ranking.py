@@ -46,7 +46,7 @@ def rank(
         raise ValueError("There is nothing to rank: the query or the gallery is empty.")
     # A chunk's distances (4 bytes), order (8) and masks (about 12) for each of its pairs.
     chunk = max(1, memory_mb * 2**20 // (24 * len(gallery)))
-    first, ap, inp = [], [], []
+    firsts, aps, inps = [], [], []
     for rows in torch.arange(len(query)).split(chunk):
         distances = pairwise(query.vectors[rows], gallery.vectors, metric)
         same = query.pids[rows, None] == gallery.pids
@@ -58,10 +58,10 @@ def rank(
         place = (~junk).cumsum(1).clamp(min=1)  # counts from 1, junk skipped
         found = hits.cumsum(1)
         total = found[:, -1].double()  # (q,) matches of each query
-        ap.append((found / place * hits).sum(1, dtype=torch.double) / total)  # 0 / 0: no match
-        first.append(torch.where(hits, place, len(gallery) + 1).amin(1))
-        inp.append(total / (place * hits).amax(1))
-    first, ap, inp = map(torch.cat, (first, ap, inp))
+        aps.append((found / place * hits).sum(1, dtype=torch.double) / total)  # 0 / 0: no match
+        firsts.append(torch.where(hits, place, len(gallery) + 1).amin(1))
+        inps.append(total / (place * hits).amax(1))
+    first, ap, inp = torch.cat(firsts), torch.cat(aps), torch.cat(inps)
     valid = ~ap.isnan()
     count = int(valid.sum())
     if not count:

@@ -37,7 +37,9 @@ class Vectors:
 
 
 @torch.inference_mode()
-def embed(model: nn.Module, batches: Iterable[dict[str, Any]], amp: torch.dtype | None = None):
+def embed(
+    model: nn.Module, batches: Iterable[dict[str, Any]], amp: torch.dtype | None = None
+) -> Vectors:
     """The `Vectors` of all pictures in `batches`, in order, on the CPU.
 
     `model(images)` gives (features, embeddings); the embeddings are what is compared. The model is
@@ -56,4 +58,5 @@ def embed(model: nn.Module, batches: Iterable[dict[str, Any]], amp: torch.dtype 
         model.train(training)
     if not rows:
         raise ValueError("There are no pictures to embed; look at the folder and its file names.")
-    return Vectors(*map(torch.cat, zip(*rows, strict=True)), paths)
+    vectors, pids, camids = (torch.cat(column) for column in zip(*rows, strict=True))
+    return Vectors(vectors, pids, camids, paths)
