@@ -13,8 +13,8 @@ from torch import Tensor, nn
 class Progress:
     """Where a run stands: `epoch` counts from 0, `iteration` counts the steps taken in all.
 
-    `losses` are means since the last report, ``total`` among them; `lr` is the first group's.
-    `epoch_done` says that this report closes its epoch.
+    `losses`, ``total`` among them, are means since the last report, or over the epoch if
+    `epoch_done`, which says that this report closes its epoch; `lr` is the first group's.
     """
 
     epoch: int
@@ -26,6 +26,22 @@ class Progress:
 
 class NonFiniteLoss(FloatingPointError):
     """A loss became NaN or infinite; says when, which, and on which files."""
+
+
+class _Means:
+    """Means of named tensors, summed where they lie."""
+
+    def __init__(self):
+        self.sums: dict[str, Tensor] = {}
+        self.count = 0
+
+    def add(self, values: dict[str, Tensor]) -> None:
+        self.count += 1
+        for name, value in values.items():
+            self.sums[name] = self.sums[name] + value if name in self.sums else value
+
+    def values(self) -> dict[str, float]:
+        return {name: (total / self.count).item() for name, total in self.sums.items()}
 
 
 class Trainer:
@@ -72,22 +88,20 @@ class Trainer:
             self.model.train()
             self.objective.train()
             self.batches.set_epoch(self.epoch)
-            sums, taken = {}, 0
-            last = len(self.batches) - 1
+            recent, whole, last = _Means(), _Means(), len(self.batches) - 1
             for position, batch in enumerate(self.batches):
                 lr = self.optimizer.param_groups[0]["lr"]
-                losses = self._step(batch)
-                taken += 1
-                for name, value in losses.items():
-                    sums[name] = sums.get(name, 0) + value
-                if taken == self.log_period or position == last or not started:
+                losses, done = self._step(batch), position == last
+                recent.add(losses)
+                whole.add(losses)
+                if recent.count == self.log_period or done or not started:
                     started = True
                     self._check()
-                    means = {name: (value / taken).item() for name, value in sums.items()}
-                    progress = Progress(self.epoch, self.iteration, lr, position == last, means)
-                    self.epoch += progress.epoch_done
+                    means = (whole if done else recent).values()
+                    progress = Progress(self.epoch, self.iteration, lr, done, means)
+                    self.epoch += done
                     yield progress
-                    sums, taken = {}, 0
+                    recent = _Means()
 
     def _step(self, batch: dict[str, Any]) -> dict[str, Tensor]:
         """One update of the weights; the detached losses, with their ``total``."""

@@ -70,6 +70,14 @@ def test_progress_after_the_first_step_every_period_and_at_the_end_of_an_epoch()
     assert reports == [(0, 1, False), (0, 3, True), (1, 5, False), (1, 6, True)]
 
 
+def test_reports_are_means_and_an_epoch_closes_with_those_of_the_epoch():
+    trainer, seen = make(epochs=2, log_period=2), []
+    trainer.objective.register_forward_hook(lambda m, i, out: seen.append(out["Length"].item()))
+    means = [progress.losses["Length"] for progress in trainer]
+    expected = [seen[0], sum(seen[:3]) / 3, sum(seen[3:5]) / 2, sum(seen[3:]) / 3]
+    assert means == pytest.approx(expected)
+
+
 def test_the_loss_falls_and_the_schedule_is_stepped_every_iteration():
     reports = list(make(epochs=20, log_period=3, lr=0.05))
     assert reports[-1].losses["total"] < reports[0].losses["total"]
