@@ -32,9 +32,10 @@ class RandomIdentitySampler(_EpochSampler):
     arXiv:1703.07737).
 
     A person's pictures are shuffled and cut into groups of K; fewer than K are filled up with
-    repeats. An epoch has as many full batches as the groups allow, the same number every epoch:
-    people whose groups would otherwise be left over come first, the rest by chance. So no picture
-    comes twice in an epoch unless its person has fewer than K.
+    repeats. An epoch has as many full batches as the groups allow, the same number every epoch, and
+    people come in proportion to the groups they have left: so its end looks like its start, where
+    drawing all people alike would leave the same few for the last batches. No picture comes twice
+    in an epoch unless its person has fewer than K.
     """
 
     def __init__(self, pids: Sequence[int], batch_size: int, seed: int, *, num_instance: int = 4):
@@ -63,9 +64,12 @@ class RandomIdentitySampler(_EpochSampler):
             length -= 1
         pids, batches = list(groups), []
         for left in range(length, 0, -1):
-            # Whoever has as many groups as batches are left must come now; chance breaks ties.
-            urgency = np.where(counts >= left, 2.0, np.where(counts > 0, 1.0, 0.0))
-            chosen = np.argsort(-(urgency + rng.random(len(pids))))[: self.people]
+            # Drawn without replacement, with the groups left as weights: the P earliest of
+            # exponential waiting times. Whoever has a group for every batch left must come now.
+            waits = rng.exponential(size=len(pids)) / np.maximum(counts, 1)
+            waits[counts == 0] = np.inf
+            waits[counts >= left] *= 1e-12
+            chosen = np.argsort(waits)[: self.people]
             rng.shuffle(chosen)
             batches.append([i for c in chosen for i in groups[pids[c]].pop()])
             counts[chosen] -= 1

@@ -77,6 +77,18 @@ def test_an_epoch_has_every_batch_that_the_groups_allow():
     assert sorted(i for b in batches for i in b) == list(range(64))
 
 
+def test_an_epoch_ends_as_it_begins():
+    """Half of the people have six groups, half have one; both halves come at a steady rate."""
+    pids = [p for p in range(64) for _ in range(24 if p < 32 else 4)]
+    first = second = 0
+    for seed in range(20):
+        batches = list(RandomIdentitySampler(pids, 64, seed))
+        rich = [sum(pids[i] < 32 for i in batch) for batch in batches]
+        first += sum(rich[: len(rich) // 2])
+        second += sum(rich[len(rich) // 2 :])
+    assert len(batches) == 14 and abs(first - second) < 0.05 * (first + second)
+
+
 def test_few_pictures_are_drawn_with_repeats():
     pids = [0, 1, 1, 2, 2, 2]
     (batch,) = list(RandomIdentitySampler(pids, 12, 0))
