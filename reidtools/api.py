@@ -37,7 +37,7 @@ def get_config(path: str | Path = "", overrides: Sequence[str] = ()) -> CfgNode:
     source = Path(cfg.RESUME or cfg.MODEL.WEIGHTS or "none")
     source = (checkpoints.latest_checkpoint(source) or source) if source.is_dir() else source
     if source.is_file() and "config" in (saved := weights.read(source)):
-        cfg = configs.load("", overrides, base=saved["config"])
+        cfg = configs.load("", overrides, base=_recipe(saved))
     return cfg
 
 
@@ -58,7 +58,8 @@ def train(cfg: CfgNode) -> Report:
     if start:
         best = _continue(cfg, trainer, start)
     elif cfg.MODEL.WEIGHTS:
-        LOGGER.info(_fit(trainer.model, cfg.MODEL.WEIGHTS).details())
+        fitted = _fit(trainer.model, cfg.MODEL.WEIGHTS)
+        LOGGER.log(logging.INFO if fitted.complete else logging.WARNING, fitted.details())
 
     run = start.parent if start else checkpoints.new_run(cfg.OUTPUT_DIR, parent)
     logbook.log_to(run / "log.txt")
@@ -155,7 +156,7 @@ def load(checkpoint: str | Path, device: str = "auto") -> Embedder:
             f"{checkpoint} brings no config, so its model is unknown; build one with a config file "
             "and MODEL.WEIGHTS."
         )
-    cfg = configs.load("", ["MODEL.DEVICE", device], base=saved["config"])
+    cfg = configs.load("", ["MODEL.DEVICE", device], base=_recipe(saved))
     model = build.embedder(cfg)
     fitted = weights.fit(model, weights.state_of(saved))
     if not fitted.complete:
@@ -169,6 +170,13 @@ def embed(model: Embedder, paths: Sequence[str | Path]) -> Vectors:
     samples = [Sample((str(path),), -1, -1) for path in paths]
     device = next(model.parameters()).device
     return embed_batches(model, build.test_batches(model.config, samples, device))
+
+
+def _recipe(saved: dict[str, Any]) -> dict[str, Any]:
+    """The config in a checkpoint without what was of its run alone: where it began and went."""
+    tree = configs.plain(saved["config"])
+    tree["RESUME"] = tree["OUTPUT_DIR"] = tree["MODEL"]["WEIGHTS"] = ""
+    return tree
 
 
 def _seeded_device(cfg: CfgNode) -> torch.device:

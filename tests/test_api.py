@@ -122,6 +122,15 @@ def test_resume_finds_the_newest_run_and_its_config(folder):
     assert (run / "2_last.pth").exists()
 
 
+def test_a_checkpoint_s_config_does_not_resume_or_overwrite_by_itself(folder):
+    rt.train(settings(SOLVER__MAX_EPOCH="1", OUTPUT_DIR="a"))
+    rt.train(settings(SOLVER__MAX_EPOCH="2", OUTPUT_DIR="a", RESUME="a/0.pth"))
+    cfg = rt.get_config("", ["MODEL.WEIGHTS", "a/1_last.pth"])
+    assert (cfg.RESUME, cfg.OUTPUT_DIR) == ("", "")
+    rt.train(cfg)
+    assert (folder / "logs/toy/osnet_x0_25/baseline/exp0/1_last.pth").exists()
+
+
 def test_resuming_what_cannot_go_on_says_why(folder):
     rt.train(settings(SOLVER__MAX_EPOCH="1", OUTPUT_DIR="a"))
     before = sorted(path.name for path in (folder / "a").iterdir())

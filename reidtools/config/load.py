@@ -19,14 +19,16 @@ LOGGER = logging.getLogger("reidtools")
 Tree = dict[str, Any]
 
 
-def load(path: str | Path = "", overrides: Sequence[str] = (), base: str = "") -> CfgNode:
-    """The frozen config of a YAML file and ``KEY VALUE`` pairs, over the YAML text `base`.
+def load(
+    path: str | Path = "", overrides: Sequence[str] = (), base: Mapping[str, Any] | None = None
+) -> CfgNode:
+    """The frozen config of a YAML file and ``KEY VALUE`` pairs, over the tree `base`.
 
     A file may name others in `_BASE_`. A slot's options come from the signature of what fills
     it, so the result shows every option in force. Raises LookupError for an unknown key or name,
     TypeError for a value of the wrong kind, OSError for a file that cannot be read.
     """
-    tree = merge(yaml.safe_load(base) or {} if base else {}, read(Path(path)) if path else {})
+    tree = merge(dict(base or {}), read(Path(path)) if path else {})
     tree = merge(tree, pairs(overrides))
     tree, notes = compat.translate(tree)
     for note in notes:
