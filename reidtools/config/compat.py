@@ -5,14 +5,20 @@ asks for something we do not have is an error, never dropped in silence; one tha
 there, or can have none here, is left out with a word.
 """
 
+from ast import literal_eval
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Any
+
+import yaml
 
 from reidtools.config.foreign import (
     ABSENT,
     COUNTS_PEOPLE,
     DATASET_NAMES,
+    FASTREID_DEFAULTS,
     RENAMED,
+    STARTS,
     VALUES,
     WITHOUT_EFFECT,
 )
@@ -24,25 +30,66 @@ Tree = dict[str, Any]
 def dataset_names(names: Any) -> list[str]:
     """``market1501``, ``("Market1501",)`` or a list, as a list of our names.
 
-    A name that is no dataset of ours stays as typed: it may be a folder.
+    A name that is no dataset of ours stays as typed: it may be a folder. Twice the same name is a
+    ValueError.
     """
-    if isinstance(names, str):
-        names = names.strip("()[] ").replace("'", "").replace('"', "").split(",")
-    words = [str(name).strip() for name in names or []]
-    known = [DATASET_NAMES.get(word.lower(), word.lower()) for word in words]
-    ours = {*DATASETS, *DATASET_NAMES.values()}
-    return [k if k in ours else word for k, word in zip(known, words, strict=True) if word]
+    if isinstance(names, str) and names.startswith(("(", "[")):
+        names = plain(names)
+    if not isinstance(names, list | tuple):
+        names = [names]
+    words = [str(name).strip() for name in names if name not in ("", None)]
+    found = [w.lower() if w.lower() in DATASETS else DATASET_NAMES.get(w, w) for w in words]
+    if len(set(found)) < len(found):
+        raise ValueError(f"A dataset is named twice in {', '.join(found)}; name each once.")
+    return found
 
 
-def translate(tree: Tree) -> tuple[Tree, list[str]]:
+def plain(value: Any) -> Any:
+    """What a word on the command line, or a tuple in a YAML file, stands for."""
+    if not isinstance(value, str):
+        return value
+    with suppress(yaml.YAMLError):
+        value = yaml.safe_load(value)
+    if isinstance(value, str):
+        with suppress(SyntaxError, ValueError):
+            value = literal_eval(value)
+    return value
+
+
+def is_foreign(key: str) -> bool:
+    """Whether a dotted key may need translation."""
+    tables = (RENAMED, VALUES, WITHOUT_EFFECT, ABSENT)
+    nodes = tuple(k.removesuffix("ENABLED") for k in ABSENT if k.endswith(".ENABLED"))
+    return key.startswith(STARTS + nodes) or any(key in table for table in tables)
+
+
+def in_our_words(tree: Tree) -> Tree:
+    """That part of `tree` whose keys and values need no translation."""
+    flat = flatten(tree)
+    return unflatten(
+        (key, value)
+        for key, value in flat.items()
+        if not (is_foreign(key) or str(value).startswith("build_"))
+        or (VALUES.get(key, ("",))[0] == key and value not in VALUES[key][1])
+    )
+
+
+def counts_people(tree: Tree) -> bool:
+    """Whether SOLVER.IMS_PER_BATCH in `tree`, what files say, counts people, as in SNU_ReID."""
+    flat = flatten(tree)
+    return "SOLVER.IMS_PER_BATCH" in flat and any(key in flat for key in COUNTS_PEOPLE)
+
+
+def translate(tree: Tree, people: bool = False) -> tuple[Tree, list[str]]:
     """`tree` in our vocabulary, and a sentence for each thing that was changed or left out.
 
-    A key of theirs wins over ours of the same meaning, which can only come from a base file. Raises
-    ValueError for a switch that asks for what we do not have.
+    A key of theirs wins over ours of the same meaning, which can only come from a base file.
+    `people` says that SOLVER.IMS_PER_BATCH counts people. Raises ValueError for a switch that asks
+    for what we do not have.
     """
-    flat, notes = flatten(tree), []
-    people = any(key in flat for key in COUNTS_PEOPLE)
-    for step in (_fastreid_backbone, _fastreid_losses, _switches, _pixels, _resume):
+    flat = {key: plain(v) if is_foreign(key) else v for key, v in flatten(tree).items()}
+    notes: list[str] = []
+    for step in (_fastreid, _snu_backbone, _fastreid_losses, _switches, _pixels, _resume):
         notes += step(flat)
     for key in [key for key in flat if key in RENAMED]:
         _move(flat, key, RENAMED[key], flat[key], notes)
@@ -57,10 +104,12 @@ def translate(tree: Tree) -> tuple[Tree, list[str]]:
     if "SOLVER.EVAL_PERIOD" in flat:
         flat["SOLVER.CHECKPOINT_PERIOD"] = flat["SOLVER.EVAL_PERIOD"]
         _move(flat, "SOLVER.EVAL_PERIOD", "TEST.EVAL_PERIOD", flat["SOLVER.EVAL_PERIOD"], notes)
-    if people and "SOLVER.IMS_PER_BATCH" in flat:
-        pictures = flat.get("DATALOADER.SAMPLER.NUM_INSTANCE", 4) * flat["SOLVER.IMS_PER_BATCH"]
+    if flat.get("DATALOADER.SAMPLER.NAME") == "RandomSampler":
+        flat.pop("DATALOADER.SAMPLER.NUM_INSTANCE", None)
+    if people:
+        each = int(flat.get("DATALOADER.SAMPLER.NUM_INSTANCE", 4))
+        pictures = flat["SOLVER.IMS_PER_BATCH"] = each * int(flat["SOLVER.IMS_PER_BATCH"])
         notes.append(f"SOLVER.IMS_PER_BATCH counts people there; here it is {pictures} pictures.")
-        flat["SOLVER.IMS_PER_BATCH"] = pictures
     return unflatten(flat.items()), notes
 
 
@@ -93,6 +142,8 @@ def unflatten(items: Iterable[tuple[str, Any]]) -> Tree:
 
 def _move(flat: dict[str, Any], old: str, new: str, value: Any, notes: list[str]) -> None:
     theirs = flat.pop(old)
+    if value in ("", None) and new in flat:
+        return  # a default of theirs that says nothing
     flat[new] = value
     notes.append(f"{old} {theirs} is read as {new} {value}.")
 
@@ -101,13 +152,13 @@ def _switches(flat: dict[str, Any]) -> list[str]:
     """ENABLED: off becomes a probability of 0, on needs nothing, absent things are refused."""
     for key, what in ABSENT.items():
         asked = flat.pop(key, None)
-        if asked and asked != "False":
+        if asked and asked != "no":
             raise ValueError(f"{key} {asked} asks for {what}, which is not here; remove the key.")
         rest = key.removesuffix("ENABLED") if key.endswith(".ENABLED") else f"{key}."
         for option in [k for k in flat if k.startswith(rest)]:
             del flat[option]
     for switch, ours in (("FLIP", "FLIP_PROB"), ("REA", "REA_PROB"), ("PADDING", "PADDING")):
-        if flat.pop(f"INPUT.{switch}.ENABLED", True) is False:
+        if not flat.pop(f"INPUT.{switch}.ENABLED", True):
             flat[f"INPUT.{ours}"] = 0
             flat.pop(f"INPUT.{switch}.PROB", None)
             flat.pop(f"INPUT.{switch}.SIZE", None)
@@ -120,14 +171,16 @@ def _pixels(flat: dict[str, Any]) -> list[str]:
     notes: list[str] = []
     for name in ("PIXEL_MEAN", "PIXEL_STD"):
         if f"MODEL.{name}" in flat:
-            value = [round(v / 255, 6) for v in flat[f"MODEL.{name}"]]
+            value = flat[f"MODEL.{name}"]
+            if max(value) > 1:  # centroids-reid and others count from 0 to 1 already
+                value = [round(v / 255, 6) for v in value]
             _move(flat, f"MODEL.{name}", f"INPUT.{name}", value, notes)
     return notes
 
 
 def _resume(flat: dict[str, Any]) -> list[str]:
     """SNU_ReID: RESUME_TRAINING True makes MODEL.PRETRAIN_PATH the checkpoint to resume from."""
-    if flat.pop("MODEL.RESUME_TRAINING", False) is not True:
+    if not flat.pop("MODEL.RESUME_TRAINING", False):
         return []
     path = flat.pop("MODEL.PRETRAIN_PATH", "") or flat.get("MODEL.WEIGHTS", "")
     if not path:
@@ -136,10 +189,24 @@ def _resume(flat: dict[str, Any]) -> list[str]:
     return [f"MODEL.RESUME_TRAINING and MODEL.PRETRAIN_PATH are read as RESUME {path}."]
 
 
-def _fastreid_backbone(flat: dict[str, Any]) -> list[str]:
-    """``build_resnet_backbone`` + DEPTH + WITH_IBN name one backbone."""
-    name = flat.get("MODEL.BACKBONE.NAME")
-    if not (isinstance(name, str) and name.startswith("build_")):
+def _snu_backbone(flat: dict[str, Any]) -> list[str]:
+    """MODEL.NAME chooses a backbone; options that a base file gave another one go."""
+    own = flat.get("MODEL.BACKBONE.NAME")
+    if "MODEL.NAME" in flat and own not in (None, flat["MODEL.NAME"]):
+        for key in [key for key in flat if key.startswith("MODEL.BACKBONE.")]:
+            del flat[key]
+    return []
+
+
+def _fastreid(flat: dict[str, Any]) -> list[str]:
+    """FastReID's defaults under its file; ``build_resnet_backbone``, DEPTH, WITH_IBN: one name."""
+    name = str(flat.get("MODEL.BACKBONE.NAME", ""))
+    if "MODEL.META_ARCHITECTURE" in flat or name.startswith("build_"):
+        for key, value in FASTREID_DEFAULTS.items():
+            flat.setdefault(key, value)
+    if flat.pop("MODEL.HEADS.NECK_FEAT", "before") != "before":
+        raise ValueError("MODEL.HEADS.NECK_FEAT after is not here: losses take features before it.")
+    if not name.startswith("build_"):
         return []
     depth = str(flat.pop("MODEL.BACKBONE.DEPTH", "50x"))
     ibn = flat.pop("MODEL.BACKBONE.WITH_IBN", False)
@@ -153,13 +220,15 @@ def _fastreid_backbone(flat: dict[str, Any]) -> list[str]:
     new = flat["MODEL.BACKBONE.NAME"] = make[name]()
     if name == "build_osnet_backbone":
         flat["MODEL.BACKBONE.FC"] = False
+    if name != "build_resnet_backbone":
+        flat.pop("MODEL.BACKBONE.LAST_STRIDE", None)
     return [f"MODEL.BACKBONE.NAME {name} is read as {new}."]
 
 
 def _fastreid_losses(flat: dict[str, Any]) -> list[str]:
     """``LOSSES.NAME: (…)`` with CE and TRI beside it; a loss that is not named does not count."""
-    neck = flat.pop("MODEL.HEADS.WITH_BNNECK", None)
-    if neck is False and flat.get("MODEL.HEADS.NAME") == "EmbeddingHead":
+    neck = flat.pop("MODEL.HEADS.WITH_BNNECK", True)
+    if not neck and flat.get("MODEL.HEADS.NAME") == "EmbeddingHead":
         flat["MODEL.HEADS.NAME"] = "Linear"
     layer = flat.pop("MODEL.HEADS.CLS_LAYER", "Linear")
     if layer not in ("Linear", "linear"):
@@ -169,8 +238,7 @@ def _fastreid_losses(flat: dict[str, Any]) -> list[str]:
     if "MODEL.LOSSES.NAME" not in flat:
         return []
     names = flat.pop("MODEL.LOSSES.NAME")
-    names = names.strip("() ").split(",") if isinstance(names, str) else names
-    names = [word for name in names if (word := str(name).strip(" \"'"))]
+    names = [names] if isinstance(names, str) else list(names)
     nodes = {"CE": "CrossEntropyLoss", "TRI": "TripletLoss"}
     keys = {"SCALE": "WEIGHT"}
     for key in [k for k in flat if k.startswith("MODEL.LOSSES.") and k.count(".") == 3]:

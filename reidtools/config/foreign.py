@@ -1,4 +1,4 @@
-"""The keys of FastReID (old and new), SNU_ReID, centroids-reid and TransReID: data for `compat`."""
+"""The keys of FastReID (old and new), SNU_ReID and centroids-reid: data for `compat`."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ RENAMED = {
     "INPUT.REA.PROB": "INPUT.REA_PROB",
     "SOLVER.MAX_ITER": "SOLVER.MAX_EPOCH",
     "CUDNN_DETERMINISTIC": "DETERMINISTIC",
-    # SNU_ReID, centroids-reid, TransReID
+    # SNU_ReID, centroids-reid
     "DATASETS.ROOT_DIR": "DATASETS.ROOT",
     "INPUT.PROB": "INPUT.FLIP_PROB",
     "INPUT.RE_PROB": "INPUT.REA_PROB",
@@ -81,11 +81,18 @@ WITHOUT_EFFECT = {
     "MODEL.META_ARCHITECTURE": "a model here is always backbone + head",
     "MODEL.BACKBONE.FEAT_DIM": "the size is the backbone's own",
     "MODEL.BACKBONE.NORM": "batch norm is what the backbones have",
+    "MODEL.BACKBONE.ATT_DROP_RATE": "it belongs to its own ViT",
+    "MODEL.BACKBONE.DROP_PATH_RATIO": "set MODEL.BACKBONE.DROP_PATH of a ViT",
+    "MODEL.BACKBONE.DROP_RATIO": "set MODEL.BACKBONE.DROPOUT of a ViT",
+    "MODEL.BACKBONE.SIE_COE": "camera embeddings are not here",
+    "MODEL.BACKBONE.STRIDE_SIZE": "patches do not overlap here",
+    "MODEL.QUEUE_SIZE": "it belongs to MoCo",
+    "DATALOADER.SET_WEIGHT": "it belongs to SetReWeightSampler",
+    "KD.MODEL_WEIGHTS": "it belongs to distillation",
     "MODEL.BACKBONE_EMB_SIZE": "the size is the backbone's own",
     "MODEL.HEADS.IN_FEAT": "the size is the backbone's own",
     "MODEL.HEADS.NORM": "batch norm is what the neck has",
     "MODEL.HEADS.NUM_CLASSES": "people are counted from the data",
-    "MODEL.HEADS.NECK_FEAT": "TripletLoss takes the features before the neck, tests those after it",
     "MODEL.KEEP_CAMID_CENTROIDS": "it belongs to the centroid evaluation",
     "MODEL.NECK": "choose MODEL.HEADS.NAME",
     "DATASETS.JSON_TRAIN_PATH": "it was never read there",
@@ -96,6 +103,8 @@ WITHOUT_EFFECT = {
     "SOLVER.CLUSTER_MARGIN": "it was never read there",
     "SOLVER.CENTROID_CONTRASTIVE_WEIGHT": "it belongs to CentroidTripletLoss",
     "SOLVER.USE_WARMUP_LR": "SOLVER.WARMUP_EPOCHS 0 means no warm-up",
+    "TEST.VISUALIZE_MAX_NUMBER": "it belongs to TEST.VISUALIZE",
+    "TEST.VISUALIZE_TOPK": "it belongs to TEST.VISUALIZE",
     "TEST.FEAT_NORM": "TEST.METRIC cosine compares directions only",
     "TEST.ONLY_TEST": "use tools/test.py or --eval-only",
     "CUDNN_BENCHMARK": "cuDNN picks its kernels itself unless DETERMINISTIC is set",
@@ -128,15 +137,49 @@ ABSENT = {
     "TEST.PRECISE_BN.ENABLED": "precise batch-norm statistics",
     "KD.MODEL_CONFIG": "distillation",
     "KD.EMA.ENABLED": "averaged weights",
+    "FINETUNE_OCT": "octuplet fine-tuning",
+    "TEST.VISUALIZE": "pictures of ranked lists",
     "DATASETS.COMBINEALL": "training on query and gallery pictures",
 }
 
 # Keys by which a tree of SNU_ReID or centroids-reid is known: batches count people there.
-COUNTS_PEOPLE = ("MODEL.BACKBONE_EMB_SIZE", "MODEL.KEEP_CAMID_CENTROIDS", "SOLVER.OPTIMIZER_NAME")
+COUNTS_PEOPLE = ("MODEL.BACKBONE_EMB_SIZE", "MODEL.KEEP_CAMID_CENTROIDS")
 
-DATASET_NAMES = {
-    "dukemtmc": "dukemtmcreid",
-    "msmt17_v1": "msmt17",
-    "mot17": "mot17_reid",
-    "prw": "PRW_reid",
+# What FastReID does where its file says nothing, and we would do something else.
+FASTREID_DEFAULTS = {
+    "DATALOADER.SAMPLER_TRAIN": "TrainingSampler",
+    "INPUT.FLIP.ENABLED": False,
+    "INPUT.PADDING.ENABLED": False,
+    "INPUT.REA.ENABLED": False,
+    "MODEL.BACKBONE.PRETRAIN": False,
+    "MODEL.HEADS.NAME": "EmbeddingHead",
+    "MODEL.HEADS.WITH_BNNECK": False,
+    "MODEL.LOSSES.NAME": ["CrossEntropyLoss"],
+    "MODEL.LOSSES.CE.EPSILON": 0.0,
+    "MODEL.LOSSES.TRI.HARD_MINING": False,
+    "SOLVER.BASE_LR": 3e-4,
+    "SOLVER.STEPS": [30, 55],
+    "SOLVER.STEPS_FROM": "warmup",  # milestones are counted from the end of warm-up
+    "SOLVER.WARMUP_FACTOR": 0.1,
+    "SOLVER.WARMUP_ITERS": 1000,
 }
+
+# Exactly as their files write them; our own names are found in any case.
+DATASET_NAMES = {"DukeMTMC": "dukemtmcreid", "MOT17": "mot17_reid", "PRW": "PRW_reid"}
+
+# Starts of further keys of theirs, which `compat` handles one by one.
+STARTS = (
+    "INPUT.FLIP.",
+    "INPUT.PADDING.",
+    "INPUT.REA.",
+    "MODEL.BACKBONE.DEPTH",
+    "MODEL.BACKBONE.WITH_",
+    "MODEL.HEADS.CLS_LAYER",
+    "MODEL.HEADS.WITH_BNNECK",
+    "MODEL.LOSSES.CE.",
+    "MODEL.LOSSES.NAME",
+    "MODEL.LOSSES.TRI.",
+    "MODEL.PIXEL_",
+    "MODEL.RESUME_TRAINING",
+    "SOLVER.EVAL_PERIOD",
+)

@@ -28,12 +28,15 @@ def load(
     it, so the result shows every option in force. Raises LookupError for an unknown key or name,
     TypeError for a value of the wrong kind, OSError for a file that cannot be read.
     """
-    tree = merge(dict(base or {}), read(Path(path)) if path else {})
-    tree = merge(tree, pairs(overrides))
-    tree, notes = compat.translate(tree)
+    files = merge(dict(base or {}), read(Path(path)) if path else {})
+    typed = spell(pairs(overrides))
+    # All of it is translated together, because one key of theirs may need another (NAME and DEPTH);
+    # then what was typed in our own words counts once more, over anything a file said in theirs.
+    tree, notes = compat.translate(merge(files, typed), compat.counts_people(files))
+    tree = merge(spell(tree), spell(compat.in_our_words(typed)))
     for note in notes:
         LOGGER.warning(note)
-    return complete(spell(tree))
+    return complete(tree)
 
 
 def plain(config: CfgNode | str) -> Tree:
@@ -44,6 +47,7 @@ def plain(config: CfgNode | str) -> Tree:
 def complete(tree: Tree) -> CfgNode:
     """Grow, check and freeze `tree`, a tree in our own vocabulary."""
     tree = merge(defaults(), tree)
+    check_nodes(tree, defaults())
     full = grow(tree)
     check(tree, full)
     tree = merge(full, tree)
@@ -60,48 +64,57 @@ def complete(tree: Tree) -> CfgNode:
     return config
 
 
-def merge(base: Tree, over: Tree) -> Tree:
-    """Deep merge, `over` wins. A new NAME replaces its whole node, the old options and all."""
-    if over.get("NAME", base.get("NAME")) != base.get("NAME") and "NAME" in base:
+def merge(base: Tree, over: Tree, path: str = "") -> Tree:
+    """Deep merge, `over` wins; an empty node changes nothing.
+
+    In a slot of one component, a new NAME replaces the node, the old options and all.
+    """
+    if path in ONE and over.get("NAME", base.get("NAME")) != base.get("NAME") and "NAME" in base:
         return deepcopy(over)
     merged = deepcopy(base)
     for key, value in over.items():
         old = merged.get(key)
-        both = isinstance(old, dict) and isinstance(value, dict)
-        merged[key] = merge(old, value) if both else deepcopy(value)
+        if isinstance(old, dict) and isinstance(value, dict):
+            merged[key] = merge(old, value, f"{path}.{key}" if path else key)
+        elif not (isinstance(old, dict) and value is None):
+            merged[key] = deepcopy(value)
     return merged
 
 
-def read(path: Path) -> Tree:
+def read(path: Path, above: tuple[Path, ...] = ()) -> Tree:
     """A YAML file with its `_BASE_` files (one or a list, relative to it) merged under it."""
     if not path.is_file():
         raise FileNotFoundError(f"There is no config file {path.absolute()}; see configs/.")
+    if path.resolve() in above:
+        raise ValueError(f"{path} is its own _BASE_, directly or through others; break the circle.")
     try:
         here = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except yaml.YAMLError as error:
-        raise ValueError(f"{path} is not valid YAML: {error}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is not valid YAML in UTF-8: {error}") from error
     if not isinstance(here, dict):
         raise ValueError(f"{path} holds no KEY: value pairs; see configs/ for examples.")
     here = spell(here)
     bases = here.pop("_BASE_", [])
     tree: Tree = {}
-    for base in [bases] if isinstance(bases, str) else bases:
-        tree = merge(tree, read(path.parent / base))
+    for base in bases if isinstance(bases, list) else [bases]:
+        tree = merge(tree, read(path.parent / str(base), (*above, path.resolve())))
     return merge(tree, here)
 
 
 def pairs(overrides: Sequence[str]) -> Tree:
-    """``["SOLVER.BASE_LR", "1e-3"]`` as a tree; values are read as YAML."""
+    """``["SOLVER.BASE_LR", "1e-3"]`` as a tree.
+
+    Lists and nodes are read as YAML; a word stays as typed until it is known what is wanted.
+    """
     if len(overrides) % 2:
         raise ValueError(f"Overrides come as KEY VALUE pairs; {list(overrides)} has an odd length.")
     tree: Tree = {}
     for key, value in zip(overrides[::2], overrides[1::2], strict=True):
         node: Any = value
         if isinstance(value, str):
-            try:
-                node = yaml.safe_load(value)
-            except yaml.YAMLError:
-                node = value
+            with suppress(yaml.YAMLError):
+                parsed = yaml.safe_load(value)
+                node = parsed if isinstance(parsed, dict | list) else value
         for part in reversed(key.split(".")):
             node = {part: node}
         tree = merge(tree, spell(node))
@@ -148,6 +161,10 @@ def grow(tree: Tree) -> Tree:
             dig(full, path).update(upper(maker))
     for path, slot in ONE.items():
         name = dig(tree, path)["NAME"]
+        if not isinstance(name, str):
+            raise TypeError(
+                f"{path}.NAME is {name!r}; expected the name of a {slot.registry.kind}."
+            )
         node = dig(full, path)
         node.clear()
         node.update({"NAME": name, **slot.common, **upper(slot.registry[name])})
@@ -162,6 +179,16 @@ def grow(tree: Tree) -> Tree:
         if used and options(maker):
             full["DATASETS"][name.upper()] = upper(maker)
     return full
+
+
+def check_nodes(tree: Tree, full: Tree, path: str = "") -> None:
+    """Where `full` has a node, `tree` must have one."""
+    for key, node in full.items():
+        here = f"{path}.{key}" if path else key
+        if isinstance(node, dict) and not isinstance(tree[key], dict):
+            raise TypeError(f"{here} is {tree[key]!r}; it holds keys, such as {', '.join(node)}.")
+        if isinstance(node, dict):
+            check_nodes(tree[key], node, here)
 
 
 def check(tree: Tree, full: Tree, path: str = "") -> None:
@@ -181,11 +208,15 @@ def check(tree: Tree, full: Tree, path: str = "") -> None:
 def fit(value: Any, default: Any, key: str) -> Any:
     """`value` as the kind of thing `default` is; YAML reads 1e-4 as text and 1 as an integer."""
     if isinstance(value, str) and not isinstance(default, str):
-        with suppress(SyntaxError, ValueError):
+        with suppress(yaml.YAMLError):
+            value = yaml.safe_load(value)
+        with suppress(SyntaxError, ValueError, TypeError):
             value = literal_eval(value)
     value = list(value) if isinstance(value, tuple) else value
     if isinstance(default, list) and not isinstance(value, list | dict):
-        return [value] if value not in ("", None) else []
+        value = [value] if value not in ("", None) else []
+    if isinstance(default, list) and isinstance(value, list):
+        return [fit(item, default[0], key) for item in value] if default else value
     if isinstance(default, str) and isinstance(value, int | float) and not isinstance(value, bool):
         return str(value)
     if isinstance(default, float) and type(value) is int:

@@ -1,9 +1,12 @@
 import logging
+from pathlib import Path
 
 import pytest
 
 from reidtools.config.compat import flatten, translate, unflatten
 from reidtools.config.load import load
+
+CONFIGS = Path(__file__).parents[2] / "configs"
 
 
 @pytest.fixture
@@ -115,6 +118,61 @@ def test_fastreid_s_own_config(tmp_path):
     assert (config.INPUT.FLIP_PROB, config.INPUT.PADDING, config.INPUT.REA_PROB) == (0.3, 7, 0.0)
     assert config.DATALOADER.SAMPLER.NAME == "RandomIdentitySampler"
     assert config.DATASETS.NAMES == ["market1501"] and config.DATASETS.TESTS == ["dukemtmcreid"]
+
+
+def test_fastreid_bases_and_defaults_keep_their_meaning(tmp_path):
+    (tmp_path / "Base.yml").write_text(
+        """
+        MODEL:
+          META_ARCHITECTURE: Baseline
+          BACKBONE: {NAME: build_resnet_backbone, DEPTH: 50x}
+          HEADS: {NAME: EmbeddingHead}
+          LOSSES:
+            NAME: ("CrossEntropyLoss", "TripletLoss")
+            CE: {EPSILON: 0.3}
+            TRI: {MARGIN: 0.5}
+        SOLVER: {STEPS: [40, 90], WARMUP_ITERS: 2000}
+        """
+    )
+    child = tmp_path / "child.yml"
+    child.write_text("_BASE_: Base.yml\nMODEL:\n  LOSSES:\n    NAME: ('CrossEntropyLoss',)")
+    config = load(child)
+    assert set(config.MODEL.LOSSES) == {"CrossEntropyLoss"}
+    assert config.MODEL.LOSSES.CrossEntropyLoss.EPSILON == 0.3
+    assert load(tmp_path / "Base.yml").MODEL.LOSSES.TripletLoss.HARD_MINING is False
+    # What their defaults are and ours are not.
+    assert config.MODEL.HEADS.NAME == "Linear" and config.MODEL.BACKBONE.PRETRAIN is False
+    assert config.DATALOADER.SAMPLER.NAME == "RandomSampler"
+    assert (config.INPUT.FLIP_PROB, config.INPUT.REA_PROB, config.INPUT.PADDING) == (0, 0, 0)
+    assert config.SOLVER.STEPS_FROM == "warmup" and config.SOLVER.WARMUP_FACTOR == 0.1
+
+
+def test_what_is_typed_in_our_words_wins_over_a_file_in_theirs(tmp_path):
+    file = tmp_path / "snu.yml"
+    file.write_text(
+        "MODEL: {NAME: resnet50_ibn_a, PRETRAIN_PATH: a.pth, BACKBONE_EMB_SIZE: 2048}\n"
+        "SOLVER: {MAX_EPOCHS: 120, IMS_PER_BATCH: 16, EVAL_PERIOD: 40, MARGIN: 0.5}\n"
+        "DATASETS: {ROOT_DIR: ('../../data')}\nTEST: {WEIGHT: '', VISUALIZE: 'no'}"
+    )
+    config = load(file)
+    assert config.MODEL.WEIGHTS == "a.pth" and config.SOLVER.IMS_PER_BATCH == 64
+    assert config.DATASETS.ROOT == "../../data"
+    typed = ["MODEL.WEIGHTS", "b.pth", "SOLVER.MAX_EPOCH", "2", "SOLVER.IMS_PER_BATCH", "32"]
+    typed += ["TEST.EVAL_PERIOD", "1", "MODEL.LOSSES.TripletLoss.MARGIN", "0.9"]
+    config = load(file, typed)
+    assert config.MODEL.WEIGHTS == "b.pth" and config.SOLVER.MAX_EPOCH == 2
+    assert config.SOLVER.IMS_PER_BATCH == 32 and config.TEST.EVAL_PERIOD == 1
+    assert config.MODEL.LOSSES.TripletLoss.MARGIN == 0.9
+
+
+def test_their_keys_on_the_command_line_over_our_files():
+    ours = CONFIGS / "256_resnet50.yml"
+    config = load(ours, ["SOLVER.OPTIMIZER_NAME", "SGD", "MODEL.NAME", "osnet_x1_0"])
+    assert config.SOLVER.OPT == "SGD" and config.SOLVER.IMS_PER_BATCH == 64
+    assert config.MODEL.BACKBONE.NAME == "osnet_x1_0"
+    assert load("", ["INPUT.FLIP.ENABLED", "0"]).INPUT.FLIP_PROB == 0
+    assert load("", ["DATASETS.NAMES", "prw"]).DATASETS.NAMES == ["prw"]  # somebody's folder
+    assert load("", ["DATASETS.NAMES", "PRW"]).DATASETS.NAMES == ["PRW_reid"]
 
 
 def test_what_is_not_here_is_refused_unless_it_is_off():

@@ -91,7 +91,9 @@ def test_unknown_names_come_with_the_nearest_known_one(key, value, message):
         ("SOLVER.MAX_EPOCH", "1.5", "expected int, like 120"),
         ("SOLVER.NESTEROV", "3", "expected bool"),
         ("SOLVER.WEIGHT_DECAY_BIAS", "x", "expected a number or null"),
-        ("SOLVER", "3", "SOLVER is 3; it holds the keys"),
+        ("SOLVER", "3", "SOLVER is '3'; it holds keys, such as MAX_EPOCH"),
+        ("MODEL.BACKBONE.NAME", "[a]", "expected the name of a backbone"),
+        ("SOLVER.STEPS", "[a, b]", "SOLVER.STEPS is 'a'; expected int"),
     ],
 )
 def test_a_value_of_the_wrong_kind_is_refused_with_an_example(key, value, message):
@@ -114,6 +116,26 @@ def test_a_value_that_makes_no_sense_is_refused(key, value, message):
     with pytest.raises(ValueError) as caught:
         load("", [key, value])
     assert message in str(caught.value)
+
+
+def test_words_stay_as_typed_where_words_are_wanted():
+    for word in ("1_2", "012", "2024-01-02", "yes", ""):
+        assert load("", ["OUTPUT_DIR", word]).OUTPUT_DIR == word
+    assert load("", ["DATASETS.NAMES", "2024"]).DATASETS.NAMES == ["2024"]
+    assert load("", ["DETERMINISTIC", "yes"]).DETERMINISTIC is True
+    assert load("", ["SOLVER.WEIGHT_DECAY_BIAS", "null"]).SOLVER.WEIGHT_DECAY_BIAS is None
+
+
+def test_an_empty_node_changes_nothing_and_a_dataset_counts_once(tmp_path):
+    assert load(write(tmp_path, "a.yml", "MODEL:\nSEED: 4")) == load("", ["SEED", "4"])
+    with pytest.raises(ValueError, match="named twice in toy, toy"):
+        load("", ["DATASETS.NAMES", "[toy, Toy]"])
+
+
+def test_bases_in_a_circle_are_refused(tmp_path):
+    write(tmp_path, "a.yml", "_BASE_: b.yml")
+    with pytest.raises(ValueError, match="its own _BASE_"):
+        load(write(tmp_path, "b.yml", "_BASE_: a.yml"))
 
 
 def test_files_that_cannot_be_read(tmp_path):
