@@ -14,6 +14,7 @@ from yacs.config import CfgNode
 from reidtools import build
 from reidtools.config import load as configs
 from reidtools.config.compat import flatten
+from reidtools.data.pictures import Batches
 from reidtools.data.preflight import preflight
 from reidtools.data.samples import Sample, Splits, join_train
 from reidtools.engine import checkpoints, environment, logbook
@@ -31,10 +32,12 @@ def get_config(path: str | Path = "", overrides: Sequence[str] = ()) -> CfgNode:
     Without a file, the checkpoint or run named by RESUME, or MODEL.WEIGHTS, brings its own config,
     if it has one; otherwise the defaults count.
     """
+    logbook.set_up_logging()  # translations are told, and belong into the run's log
     cfg = configs.load(path, overrides)
     if path:
         return cfg
-    source = Path(cfg.RESUME or cfg.MODEL.WEIGHTS or "none")
+    resume = cfg.OUTPUT_DIR if cfg.RESUME == checkpoints.AUTO else cfg.RESUME
+    source = Path(resume or cfg.MODEL.WEIGHTS or "none")
     source = (checkpoints.latest_checkpoint(source) or source) if source.is_dir() else source
     if source.is_file() and "config" in (saved := weights.read(source)):
         cfg = configs.load("", overrides, base=_recipe(saved))
@@ -54,6 +57,7 @@ def train(cfg: CfgNode) -> Report:
     device = _seeded_device(cfg)
     samples, tests = _data(cfg)
     trainer = _trainer(cfg, samples, device, pretrain=not (start or cfg.MODEL.WEIGHTS))
+    _try_out(cfg, trainer.model)
     best = {"epoch": -1, "mAP": -1.0}
     if start:
         best = _continue(cfg, trainer, start)
@@ -61,14 +65,14 @@ def train(cfg: CfgNode) -> Report:
         fitted = _fit(trainer.model, cfg.MODEL.WEIGHTS)
         LOGGER.log(logging.INFO if fitted.complete else logging.WARNING, fitted.details())
 
-    run = start.parent if start else checkpoints.new_run(cfg.OUTPUT_DIR, parent)
+    run = _run_folder(cfg, start, parent)
     logbook.log_to(run / "log.txt")
-    (run / "config.yml").write_text(cfg.dump(), encoding="utf-8")
+    (run / "config.yml").write_text(_dump(cfg), encoding="utf-8")
     (run / "environment.txt").write_text(environment.describe(), encoding="utf-8")
     LOGGER.info(f"Resuming {start}" if start else f"Training into {run}")
     report, best = _loop(cfg, trainer, tests, run, best)
 
-    final = {"model": trainer.model.state_dict(), "config": cfg.dump()}
+    final = {"model": trainer.model.state_dict(), "config": _dump(cfg)}
     checkpoints.save(final, run / "model_final.pth")
     about = {"epoch": cfg.SOLVER.MAX_EPOCH - 1, "best": best, **_settings(cfg)}
     _write_json(run / "metrics.json", {**about, "figures": report.figures})
@@ -80,7 +84,8 @@ def train(cfg: CfgNode) -> Report:
 def _loop(
     cfg: CfgNode, trainer: Trainer, tests: dict[str, Splits], run: Path, best: dict[str, Any]
 ) -> tuple[Report, dict[str, Any]]:
-    """Train to the end: log, test and save as the config says. The last report and the best mAP."""
+    """Train to the end: log, save and test as the config says. The last report and the best mAP."""
+    batches = _test_batches(cfg, tests, trainer.device)
     keeper = checkpoints.Checkpoints(run, cfg.SOLVER.CHECKPOINT_PERIOD)
     log = logbook.Logbook(
         run,
@@ -95,16 +100,18 @@ def _loop(
             log.write(progress)
             if not progress.epoch_done:
                 continue
-            epoch, better = progress.epoch, False
-            if epoch == last or (period and epoch % period == 0):
-                report = _test(cfg, trainer.model, tests, trainer.amp)
-                for name, figures in report.figures.items():
-                    log.score(epoch, progress.iteration, name, figures)
-                LOGGER.info("After epoch %d\n%s", epoch, report)
-                better = report.mAP > best["mAP"]
-                best = {"epoch": epoch, "mAP": report.mAP} if better else best
-            state = trainer.state_dict() | {"best": best, "config": cfg.dump()}
-            keeper.keep(state, epoch, better)
+            epoch = progress.epoch
+            state = trainer.state_dict() | {"best": best, "config": _dump(cfg)}
+            keeper.keep(state, epoch)  # before the test, which may fail
+            if not (epoch == last or (period and epoch % period == 0)):
+                continue
+            report = _test(cfg, trainer.model, batches, trainer.amp)
+            for name, figures in report.figures.items():
+                log.score(epoch, progress.iteration, name, figures)
+            LOGGER.info("After epoch %d\n%s", epoch, report)
+            if report.mAP > best["mAP"]:
+                state["best"] = best = {"epoch": epoch, "mAP": report.mAP}
+                keeper.keep(state, epoch, best=True)
     return report, best
 
 
@@ -112,7 +119,7 @@ def evaluate(cfg: CfgNode, model: Embedder | None = None) -> Report:
     """Test `model`, or the embedder in MODEL.WEIGHTS, on the test sets of `cfg`.
 
     Weights that do not fill the model whole are refused. Writes metrics.json into OUTPUT_DIR, else
-    beside the checkpoint of a run, else into output_dir.
+    for the checkpoint of a run into test_<checkpoint> beside it, else into output_dir.
     """
     logbook.set_up_logging()
     device = _seeded_device(cfg)
@@ -131,10 +138,12 @@ def evaluate(cfg: CfgNode, model: Embedder | None = None) -> Report:
     tests = {name: build.splits(cfg, name) for name in names}
     for name, splits in tests.items():
         _warn(name, preflight(splits, camera_filter=cfg.TEST.CAMERA_FILTER, training=False))
-    report = _test(cfg, model.to(device), tests, build.amp_dtype(cfg, device))
+    _try_out(cfg, model.to(device))
     path = _output_folder(cfg) / "metrics.json"
+    report = _test(cfg, model, _test_batches(cfg, tests, device), build.amp_dtype(cfg, device))
+    LOGGER.info("%s", report)
     _write_json(path, {"weights": cfg.MODEL.WEIGHTS, **_settings(cfg), "figures": report.figures})
-    LOGGER.info("%s\nWritten: %s", report, path)
+    LOGGER.info("Written: %s", path)
     return report
 
 
@@ -194,9 +203,10 @@ def _data(cfg: CfgNode) -> tuple[list[Sample], dict[str, Splits]]:
     loaded = {name: build.splits(cfg, name) for name in dict.fromkeys([*trains, *tests])}
     samples = join_train([loaded[name].train for name in trains])
     num_instance = cfg.DATALOADER.SAMPLER.get("NUM_INSTANCE", 0)
-    for name in tests:
+    for place, name in enumerate(tests):
         found = preflight(
             loaded[name]._replace(train=samples),
+            training=place == 0,  # the training pictures are the same for every test set
             num_instance=num_instance,
             people_per_batch=cfg.SOLVER.IMS_PER_BATCH // num_instance if num_instance else 0,
             camera_filter=cfg.TEST.CAMERA_FILTER,
@@ -225,16 +235,64 @@ def _fit(model: Embedder, path: str) -> weights.Fit:
     return weights.fit(model, weights.state_of(weights.read(Path(path))))
 
 
-def _test(cfg: CfgNode, model: Embedder, tests: dict[str, Splits], amp: Any) -> Report:
-    """Embed, rank and report every test set."""
-    report, device = Report(), next(model.parameters()).device
-    for name, splits in tests.items():
-        query, gallery = (
-            embed_batches(model, build.test_batches(cfg, samples, device), amp)
-            for samples in (splits.query, splits.gallery)
+def _try_out(cfg: CfgNode, model: Embedder) -> None:
+    """Let `model` see one picture of each size, so that a size it cannot take is found at once."""
+    model.eval()
+    device = next(model.parameters()).device
+    for size in {tuple(cfg.INPUT.SIZE_TRAIN), tuple(build.size_test(cfg))}:
+        try:
+            with torch.inference_mode():
+                model(torch.zeros(1, 3, *size, device=device))
+        except (RuntimeError, AssertionError) as error:
+            raise ValueError(
+                f"{cfg.MODEL.BACKBONE.NAME} cannot take pictures of {size[0]} x {size[1]} "
+                f"({error}); change INPUT.SIZE_TRAIN or INPUT.SIZE_TEST."
+            ) from error
+
+
+def _test_batches(
+    cfg: CfgNode, tests: dict[str, Splits], device: torch.device
+) -> dict[str, tuple[Batches, Batches]]:
+    """Query and gallery of every test set, ready to be embedded again and again."""
+    return {
+        name: (
+            build.test_batches(cfg, splits.query, device),
+            build.test_batches(cfg, splits.gallery, device),
         )
+        for name, splits in tests.items()
+    }
+
+
+def _test(
+    cfg: CfgNode, model: Embedder, tests: dict[str, tuple[Batches, Batches]], amp: Any
+) -> Report:
+    """Embed, rank and report every test set."""
+    report = Report()
+    for name, sides in tests.items():
+        query, gallery = (embed_batches(model, side, amp) for side in sides)
         report.add(name, build.ranking(cfg, query, gallery))
     return report
+
+
+def _dump(cfg: CfgNode) -> str:
+    """The config as it is saved: to resume is a request of the moment, not a setting."""
+    text = cfg.clone()
+    text.defrost()
+    text.RESUME = ""
+    return text.dump()
+
+
+def _run_folder(cfg: CfgNode, start: Path | None, parent: Path) -> Path:
+    """Where the run writes: a resumed one goes on where it was, unless that would mix two runs."""
+    if not start:
+        return checkpoints.new_run(cfg.OUTPUT_DIR, parent)
+    elsewhere = cfg.OUTPUT_DIR and Path(cfg.OUTPUT_DIR).resolve() != start.parent.resolve()
+    if not elsewhere and checkpoints.is_newest(start):
+        return start.parent
+    run = checkpoints.new_run(cfg.OUTPUT_DIR if elsewhere else "", parent)
+    reason = "as OUTPUT_DIR asks" if elsewhere else f"since {start.parent} has later checkpoints"
+    LOGGER.warning("The run goes on in %s, %s.", run, reason)
+    return run
 
 
 def _parent(cfg: CfgNode) -> Path:
@@ -245,8 +303,12 @@ def _parent(cfg: CfgNode) -> Path:
 
 def _continue(cfg: CfgNode, trainer: Trainer, start: Path) -> dict[str, Any]:
     """Put the state of `start` into `trainer`; returns its best figure so far."""
-    state = weights.read(start)
-    if "optimizer" not in state:
+    try:
+        state = weights.read(start)
+    except ValueError as error:
+        others = ", ".join(sorted(p.name for p in start.parent.glob("*.pth") if p != start))
+        raise ValueError(f"{error} Other checkpoints beside it: {others or 'none'}.") from error
+    if not {"optimizer_names", "config", "best"} <= state.keys():
         raise ValueError(
             f"{start} holds a model only, so training cannot go on from it; start a new run with "
             "MODEL.WEIGHTS, or resume from an <epoch>.pth."
@@ -260,7 +322,8 @@ def _continue(cfg: CfgNode, trainer: Trainer, start: Path) -> dict[str, Any]:
     except (RuntimeError, ValueError, KeyError) as error:
         raise ValueError(
             f"{start} is of another model, loss or optimizer than the config ({error}); resume "
-            "with the config.yml beside it, or without --config-file."
+            "with the config.yml beside it, or without --config-file, or start a new run with "
+            "MODEL.WEIGHTS."
         ) from error
     if trainer.epoch >= cfg.SOLVER.MAX_EPOCH:
         raise ValueError(
@@ -282,7 +345,8 @@ def _settings(cfg: CfgNode) -> dict[str, Any]:
 def _output_folder(cfg: CfgNode) -> Path:
     beside = Path(cfg.MODEL.WEIGHTS).parent
     of_a_run = cfg.MODEL.WEIGHTS and (beside / "config.yml").is_file()
-    folder = Path(cfg.OUTPUT_DIR or (beside if of_a_run else "output_dir"))
+    own = beside / f"test_{Path(cfg.MODEL.WEIGHTS).stem}"
+    folder = Path(cfg.OUTPUT_DIR or (own if of_a_run else "output_dir"))
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 

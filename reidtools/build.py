@@ -104,6 +104,11 @@ def train_batches(
     """Augmented training batches; labels are the sorted pids' places."""
     normalize = Normalize(**own(cfg.INPUT, Normalize))
     augment = Augment(generator, cfg.INPUT.PIXEL_MEAN, **own(cfg.INPUT, Augment))
+    if cfg.INPUT.PADDING >= min(cfg.INPUT.SIZE_TRAIN):
+        raise ValueError(
+            f"INPUT.PADDING {cfg.INPUT.PADDING} could push the whole picture out of its "
+            f"{cfg.INPUT.SIZE_TRAIN}; choose a smaller one."
+        )
     pictures = Pictures(
         samples, cfg.INPUT.SIZE_TRAIN, relabel(samples), **own(cfg.DATALOADER, Pictures)
     )

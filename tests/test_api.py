@@ -2,6 +2,7 @@
 
 import json
 import logging
+from pathlib import Path
 
 import pytest
 import torch
@@ -131,6 +132,27 @@ def test_a_checkpoint_s_config_does_not_resume_or_overwrite_by_itself(folder):
     assert (folder / "logs/toy/osnet_x0_25/baseline/exp0/1_last.pth").exists()
 
 
+def test_going_back_in_a_run_begins_a_new_folder(folder, capsys):
+    rt.train(settings(SOLVER__MAX_EPOCH="3"))
+    first = folder / "logs/toy/osnet_x0_25/baseline/exp0"
+    before = {path.name: path.read_bytes() for path in first.iterdir()}
+    rt.train(settings(SOLVER__MAX_EPOCH="2", RESUME=str(first / "0.pth")))
+    assert "has later checkpoints" in capsys.readouterr().err
+    assert {path.name: path.read_bytes() for path in first.iterdir()} == before
+    assert (first.with_name("exp1") / "1_last.pth").exists()
+
+
+def test_an_epoch_is_saved_even_if_its_test_fails(folder):
+    rt.check(settings())
+    victim = sorted((folder / "datasets/toy/bounding_box_test").glob("*.jpg"))[-1]  # no junk
+    data = bytearray(victim.read_bytes())
+    data[4:-4] = bytes(len(data) - 8)  # its ends are whole, so that it passes the preflight
+    victim.write_bytes(data)
+    with pytest.raises(OSError, match=victim.name):
+        rt.train(settings(SOLVER__MAX_EPOCH="1", OUTPUT_DIR="a"))
+    assert (folder / "a/0_last.pth").exists()
+
+
 def test_resuming_what_cannot_go_on_says_why(folder):
     rt.train(settings(SOLVER__MAX_EPOCH="1", OUTPUT_DIR="a"))
     before = sorted(path.name for path in (folder / "a").iterdir())
@@ -138,6 +160,8 @@ def test_resuming_what_cannot_go_on_says_why(folder):
         ({"RESUME": "a/0.pth", "SOLVER__MAX_EPOCH": "1"}, "finished epoch 0.*MAX_EPOCH"),
         ({"RESUME": "a/model_final.pth"}, "holds a model only"),
         ({"RESUME": "a/0.pth", "MODEL__BACKBONE.FC": "False"}, "another model, loss or optimizer"),
+        ({"RESUME": "a/0.pth", "SOLVER__OPT": "SGD"}, "trained with Adam, and SGD"),
+        ({"RESUME": "a/0.pth", "SOLVER__OPT": "AMSGrad"}, "trained with Adam, and AMSGrad"),
     ):
         with pytest.raises(ValueError, match=message):
             rt.train(settings(**changes))
@@ -152,7 +176,9 @@ def test_testing_gives_the_figures_of_training(folder):
     trained = rt.train(settings(OUTPUT_DIR="a", SOLVER__MAX_EPOCH="2"))
     tested = rt.evaluate(rt.get_config("", ["MODEL.WEIGHTS", "a/1_last.pth"]))
     assert tested.figures == trained.figures
-    metrics = json.loads((folder / "a/metrics.json").read_text())
+    of_the_run = json.loads((folder / "a/metrics.json").read_text())
+    assert of_the_run["epoch"] == 1  # a later test does not replace what training wrote
+    metrics = json.loads((folder / "a/test_1_last/metrics.json").read_text())
     assert metrics["weights"] == "a/1_last.pth" and metrics["figures"] == tested.figures
 
 
@@ -165,7 +191,8 @@ def test_a_partial_load_is_refused_for_testing_and_told_when_training(capsys):
         rt.evaluate(settings(MODEL__WEIGHTS="part.pth"))
     capsys.readouterr()
     rt.train(settings(OUTPUT_DIR="b", SOLVER__MAX_EPOCH="1", MODEL__WEIGHTS="part.pth"))
-    assert "backbone.conv1.conv.weight" in capsys.readouterr().out
+    assert "missing: backbone.conv1.conv.weight" in capsys.readouterr().err
+    assert "WARNING reidtools layout: 569 of 570" in Path("b/log.txt").read_text()
 
 
 def test_a_checkpoint_is_a_model_one_can_use(folder):
@@ -208,6 +235,10 @@ def test_joint_training_counts_the_people_of_all_sets(folder):
         ({"MODEL__DEVICE": "cuda:99"}, ValueError, "try auto or cpu"),
         ({"MODEL__WEIGHTS": "none.pth"}, FileNotFoundError, r"none\.pth"),
         ({"MODEL__BACKBONE": "{NAME: osnet_x0_25, PRETRAIN_PATH: none.pth}"}, OSError, "none.pth"),
+        ({"INPUT__PADDING": "20"}, ValueError, r"INPUT\.PADDING 20"),
+        ({"INPUT__PIXEL_MEAN": "[123, 116, 103]"}, ValueError, "from 0 to 1"),
+        ({"INPUT__REA_AREA": "[0.4]"}, ValueError, "lowest, highest"),
+        ({"MODEL__BACKBONE": "{NAME: densenet121, PRETRAIN: false}"}, ValueError, "cannot take"),
         ({"TEST__CAMERA_FILTER": "marke"}, LookupError, "Did you mean 'market'"),
     ],
 )

@@ -47,7 +47,7 @@ def test_every_command_of_the_readme_is_understood(command, monkeypatch):
     monkeypatch.chdir(ROOT)
     _, tool, *words = shlex.split(command)
     assert Path(tool).is_file()
-    args = parse("A tool.", words)
+    args = parse("A tool.", words, trains="train_net" in tool)
     get_config(args.config_file, args.opts)
 
 

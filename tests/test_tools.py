@@ -62,7 +62,9 @@ def test_resuming_with_a_path_the_old_way(trained):
     config = ("--config-file", CONFIGS / "demo.yml")
     done = run("train_net.py", *config, *QUICK, *words, last, "SOLVER.MAX_EPOCH", 3, cwd=folder)
     assert done.returncode == 0, done.stderr
-    assert "Resuming" in done.stdout and "SOLVER.MAX_EPOCH was 2" in done.stdout
+    assert "Resuming" in done.stdout and "SOLVER.MAX_EPOCH was 2" in done.stderr
+    log = (folder / last).with_name("log.txt").read_text()
+    assert "MODEL.PRETRAIN_PATH are read as RESUME" in log
     assert (folder / last).with_name("2_last.pth").is_file()
 
 

@@ -12,7 +12,11 @@ def run() -> None:
     args = parse(__doc__)
     import reidtools as rt  # after --help has been answered: torch takes seconds to load
 
-    rt.check(rt.get_config(args.config_file, args.opts))
+    cfg = rt.get_config(args.config_file, args.opts)
+    if args.print_config:
+        print(cfg.dump())
+    else:
+        rt.check(cfg)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from reidtools.config.cli import main, parse
 
 
 def run() -> None:
-    args = parse(__doc__)
+    args = parse(__doc__, trains=True)
     import reidtools as rt  # after --help has been answered: torch takes seconds to load
 
     cfg = rt.get_config(args.config_file, args.opts)

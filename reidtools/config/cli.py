@@ -9,8 +9,10 @@ from pathlib import Path
 AUTO = "auto"
 
 
-def parse(description: str, argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """Parse ``--config-file FILE [--resume [PATH]] [--eval-only] … [KEY VALUE]…``."""
+def parse(
+    description: str, argv: Sequence[str] | None = None, *, trains: bool = False
+) -> argparse.Namespace:
+    """Parse ``--config-file FILE … [KEY VALUE]…``; a tool that `trains` can --resume as well."""
     parser = argparse.ArgumentParser(
         description=description,
         epilog="KEY VALUE pairs override the file: SOLVER.BASE_LR 1e-3 DATASETS.NAMES market1501",
@@ -19,15 +21,16 @@ def parse(description: str, argv: Sequence[str] | None = None) -> argparse.Names
     add(
         "--config-file", "--config_file", metavar="FILE", default="", help="a YAML file of configs/"
     )
-    add(
-        "--resume",
-        nargs="?",
-        const=AUTO,
-        default="",
-        metavar="PATH",
-        help="go on from this checkpoint or run folder; without PATH from the newest of the run",
-    )
-    add("--eval-only", action="store_true", help="test MODEL.WEIGHTS instead of training")
+    if trains:
+        add(
+            "--resume",
+            nargs="?",
+            const=AUTO,
+            default="",
+            metavar="PATH",
+            help="go on from this checkpoint or run folder; without PATH from the run's newest",
+        )
+        add("--eval-only", action="store_true", help="test MODEL.WEIGHTS instead of training")
     add("--num-gpus", type=int, default=1, metavar="N", help="0 runs on the CPU; default 1, if any")
     add("--print-config", action="store_true", help="print the complete config and stop")
     add("opts", nargs="*", metavar="KEY VALUE", help="any key of the config and its value")
@@ -37,11 +40,11 @@ def parse(description: str, argv: Sequence[str] | None = None) -> argparse.Names
             f"KEY VALUE pairs expected, got {len(args.opts)} words: {' '.join(args.opts)}; every "
             "key needs one value, quoted if it has spaces."
         )
-    if args.num_gpus > 1:
-        parser.error("Training runs in one process on one GPU; use --num-gpus 1 or leave it out.")
+    if args.num_gpus not in (0, 1):
+        parser.error("There is one process for one GPU; use --num-gpus 1, or 0 for the CPU.")
     if args.num_gpus == 0:
         args.opts += ["MODEL.DEVICE", "cpu"]
-    if args.resume:
+    if trains and args.resume:
         args.opts += ["RESUME", args.resume]
     return args
 
@@ -60,6 +63,8 @@ def main(run) -> None:
     """Call `run` and turn an expected error into its sentence and exit code 1."""
     try:
         run()
+    except (KeyError, IndexError):
+        raise  # a fault of ours, which needs its traceback
     except (LookupError, ValueError, TypeError, OSError, FloatingPointError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)

@@ -39,7 +39,7 @@ AT_LEAST = {
     "DATALOADER.NUM_WORKERS": 0,
     "SEED": 0,
     "SOLVER.CHECKPOINT_PERIOD": 0,
-    "SOLVER.IMS_PER_BATCH": 1,
+    "SOLVER.IMS_PER_BATCH": 2,  # batch norm wants two
     "SOLVER.LOG_PERIOD": 1,
     "SOLVER.MAX_EPOCH": 1,
     "TEST.EVAL_PERIOD": 0,

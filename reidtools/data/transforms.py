@@ -17,6 +17,16 @@ class Normalize:
         pixel_mean: Sequence[float] = IMAGENET_MEAN,
         pixel_std: Sequence[float] = IMAGENET_STD,
     ):
+        if (
+            len(pixel_mean) != 3
+            or len(pixel_std) != 3
+            or min(pixel_std) <= 0
+            or max(pixel_mean) > 1
+        ):
+            raise ValueError(
+                f"INPUT.PIXEL_MEAN {list(pixel_mean)} and INPUT.PIXEL_STD {list(pixel_std)} are "
+                "three values each (red, green, blue) for pixels from 0 to 1, the latter above 0."
+            )
         self.scale = 1 / (255 * torch.tensor(pixel_std))
         self.shift = -255 * torch.tensor(pixel_mean) * self.scale
 
@@ -52,6 +62,17 @@ class Augment:
         rea_area: Sequence[float] = (0.02, 0.4),
         rea_ratio: Sequence[float] = (0.3, 3.33),
     ):
+        if not (0 <= flip_prob <= 1 and 0 <= rea_prob <= 1):
+            raise ValueError(
+                f"INPUT.FLIP_PROB {flip_prob} and INPUT.REA_PROB {rea_prob} are 0 to 1."
+            )
+        for name, pair, most in (("AREA", rea_area, 1), ("RATIO", rea_ratio, float("inf"))):
+            if len(pair) != 2 or not 0 < pair[0] <= pair[1] <= most:
+                raise ValueError(
+                    f"INPUT.REA_{name} is {list(pair)}; it is lowest, highest, above 0."
+                )
+        if padding < 0:
+            raise ValueError(f"INPUT.PADDING is {padding}; it is a number of pixels, at least 0.")
         self.generator, self.padding = generator, padding
         self.fill = (255 * torch.tensor(fill)).round().byte().view(3, 1, 1)
         self.flip_prob, self.rea_prob = flip_prob, rea_prob

@@ -9,12 +9,13 @@ from typing import Any, BinaryIO
 
 import torch
 
+AUTO = "auto"
 LOGGER = logging.getLogger("reidtools")
 
 
 def write_whole(path: Path, write: Callable[[BinaryIO], None]) -> None:
     """Let `write` fill the file `path`, all or nothing: readers see the old file or the new one."""
-    partial = path.with_name(f"{path.name}.partial")
+    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     try:
         with partial.open("wb") as file:
             write(file)
@@ -34,16 +35,19 @@ def save(state: dict[str, Any], path: Path) -> None:
 def new_run(output_dir: str, parent: Path) -> Path:
     """The folder of a new run: `output_dir` if given, else the next free ``parent/exp<i>``; made.
 
-    An `output_dir` that holds a run already is a ValueError: nothing is overwritten.
+    An `output_dir` that holds a run already, also one that has just begun, is a ValueError: nothing
+    is overwritten.
     """
     if output_dir:
         run = Path(output_dir)
-        if latest_checkpoint(run):
-            raise ValueError(
-                f"OUTPUT_DIR {run.absolute()} already holds a run; go on with --resume or choose "
-                "another folder."
-            )
         run.mkdir(parents=True, exist_ok=True)
+        try:
+            (run / "config.yml").touch(exist_ok=False)
+        except FileExistsError as error:
+            raise ValueError(
+                f"OUTPUT_DIR {run.absolute()} already holds a run; go on with --resume, choose "
+                "another folder or delete this one."
+            ) from error
         return run
     parent.mkdir(parents=True, exist_ok=True)
     number = max((_number(run) for run in parent.glob("exp*")), default=-1) + 1
@@ -56,13 +60,19 @@ def new_run(output_dir: str, parent: Path) -> Path:
             number += 1
 
 
+def is_newest(checkpoint: Path) -> bool:
+    """Whether no other checkpoint beside this one is of a later epoch."""
+    newest, own = latest_checkpoint(checkpoint.parent), _EPOCH.fullmatch(checkpoint.name)
+    return not newest or bool(own and int(own[1]) >= int(_EPOCH.fullmatch(newest.name)[1]))
+
+
 def find_start(resume: str, output_dir: str, parent: Path) -> Path | None:
     """The checkpoint to go on from: `resume`, a file, a run folder or ``auto``.
 
     ``auto`` is the newest of `output_dir`, else of the newest ``parent/exp<i>``; without one it is
     None, and a new run begins. Raises FileNotFoundError for a file or folder that has none.
     """
-    if resume == "auto":
+    if resume == AUTO:
         runs = [run for run in parent.glob("exp*") if _number(run) >= 0]
         run = Path(output_dir) if output_dir else max(runs, key=_number, default=parent)
         found = latest_checkpoint(run)
@@ -101,7 +111,7 @@ class Checkpoints:
     def __init__(self, run: Path, period: int):
         self.run, self.period = run, period
 
-    def keep(self, state: dict[str, Any], epoch: int, best: bool) -> None:
+    def keep(self, state: dict[str, Any], epoch: int, best: bool = False) -> None:
         """Save `state` after `epoch`, also as ``best.pth`` if it is the `best` so far."""
         if best:
             save(state, self.run / "best.pth")

@@ -16,12 +16,13 @@ LOGGER = logging.getLogger("reidtools")
 
 
 class _Console(logging.StreamHandler):
-    """Writes through tqdm, so that a line never tears a progress bar."""
+    """Writes through tqdm, so that a line never tears a progress bar; warnings go to stderr."""
 
     def emit(self, record: logging.LogRecord) -> None:
         from tqdm import tqdm
 
-        tqdm.write(self.format(record), file=sys.stdout)
+        warns = record.levelno >= logging.WARNING
+        tqdm.write(self.format(record), file=sys.stderr if warns else sys.stdout)
 
 
 class _Coloured(logging.Formatter):
@@ -34,7 +35,12 @@ class _Coloured(logging.Formatter):
 
 
 def set_up_logging() -> None:
-    """Send what reidtools says to the console, and remember it until `log_to` names a file."""
+    """Send what reidtools says to the console, and remember it until `log_to` names a file.
+
+    What was said since an earlier call that found no file yet stays remembered.
+    """
+    if any(isinstance(handler, MemoryHandler) for handler in LOGGER.handlers):
+        return
     for handler in list(LOGGER.handlers):
         LOGGER.removeHandler(handler)
         handler.close()

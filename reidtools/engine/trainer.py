@@ -142,6 +142,8 @@ class Trainer:
             "model": self.model.state_dict(),
             "objective": self.objective.state_dict(),
             "optimizer": self.optimizer.state_dict(),
+            "optimizer_kind": self._optimizer_kind(),
+            "optimizer_names": self._weight_names(),
             "schedule": self.schedule.state_dict(),
             "scaler": self.scaler.state_dict(),
             "rng": self._rng_state(),
@@ -152,12 +154,25 @@ class Trainer:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue after the epoch that `state` was saved at.
 
-        Moments and counters come from `state`; learning rates, decay and the like are those this
-        trainer was built with, so a setting that was changed before resuming has its effect.
+        Moments and counters come from `state`, by the names of the weights; learning rates, decay
+        and the like are those this trainer was built with, so a setting that was changed before
+        resuming has its effect. Another optimizer, or other weights to train, are a ValueError.
         """
+        if state["optimizer_kind"] != self._optimizer_kind():
+            raise ValueError(
+                f"it was trained with {state['optimizer_kind']}, and {self._optimizer_kind()} "
+                "cannot use its moments"
+            )
+        places = {name: place for place, name in enumerate(state["optimizer_names"])}
+        names = self._weight_names()
+        if places.keys() != set(names):
+            other = ", ".join(sorted(places.keys() ^ set(names))[:4])
+            raise ValueError(f"other weights were trained, such as {other}")
+        theirs = state["optimizer"]["state"]
+        moments = {i: theirs[places[n]] for i, n in enumerate(names) if places[n] in theirs}
         rates = self.schedule.base_lrs
         groups = self.optimizer.state_dict()["param_groups"]
-        self.optimizer.load_state_dict({**state["optimizer"], "param_groups": groups})
+        self.optimizer.load_state_dict({"state": moments, "param_groups": groups})
         for name in ("model", "objective", "schedule", "scaler"):
             getattr(self, name).load_state_dict(state[name])
         self.schedule.base_lrs = rates
@@ -170,6 +185,16 @@ class Trainer:
         self.generator.set_state(state["rng"]["augment"])
         if torch.cuda.is_available() and state["rng"]["cuda"]:
             torch.cuda.set_rng_state_all(state["rng"]["cuda"])
+
+    def _optimizer_kind(self) -> str:
+        amsgrad = "AMSGrad " if self.optimizer.defaults.get("amsgrad") else ""
+        return amsgrad + type(self.optimizer).__name__
+
+    def _weight_names(self) -> list[str]:
+        """Names of the optimizer's weights, in its order, which depends on how they are grouped."""
+        parts = {"model": self.model, "objective": self.objective}
+        names = {id(w): f"{p}.{n}" for p, m in parts.items() for n, w in m.named_parameters()}
+        return [names[id(w)] for group in self.optimizer.param_groups for w in group["params"]]
 
     def _rng_state(self) -> dict[str, Any]:
         return {

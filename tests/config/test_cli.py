@@ -10,7 +10,7 @@ TOOLS = sorted((Path(__file__).parents[2] / "tools").glob("*.py"))
 
 
 def words(text):
-    return parse("A tool.", text.split())
+    return parse("A tool.", text.split(), trains=True)
 
 
 def test_flags_and_pairs():
@@ -36,6 +36,11 @@ def test_resume_with_and_without_a_path(text, resume, rest):
 
 def test_no_gpus_means_the_cpu():
     assert words("--num-gpus 0").opts == ["MODEL.DEVICE", "cpu"]
+
+
+def test_only_training_resumes():
+    with pytest.raises(SystemExit):
+        parse("A tool.", ["--resume"])
 
 
 @pytest.mark.parametrize("text", ["SEED", "--num-gpus 2", "--no-such-flag"])

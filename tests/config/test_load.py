@@ -105,7 +105,7 @@ def test_a_value_of_the_wrong_kind_is_refused_with_an_example(key, value, messag
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
-        ("SOLVER.IMS_PER_BATCH", "0", "SOLVER.IMS_PER_BATCH is 0; it must be at least 1"),
+        ("SOLVER.IMS_PER_BATCH", "0", "SOLVER.IMS_PER_BATCH is 0; it must be at least 2"),
         ("SOLVER.MAX_EPOCH", "-1", "SOLVER.MAX_EPOCH is -1"),
         ("DATALOADER.NUM_WORKERS", "-1", "at least 0"),
         ("INPUT.SIZE_TRAIN", "256", "height and width"),

@@ -4,6 +4,7 @@ import torch
 from reidtools.engine.checkpoints import (
     Checkpoints,
     find_start,
+    is_newest,
     latest_checkpoint,
     new_run,
     save,
@@ -21,7 +22,7 @@ def test_runs_are_numbered(tmp_path):
 
 
 def test_a_folder_with_a_run_is_not_overwritten(tmp_path):
-    save({"epoch": 0}, tmp_path / "0_last.pth")
+    new_run(str(tmp_path), tmp_path)  # even one that has only just begun
     with pytest.raises(ValueError, match="already holds a run"):
         new_run(str(tmp_path), tmp_path / "other")
 
@@ -29,15 +30,16 @@ def test_a_folder_with_a_run_is_not_overwritten(tmp_path):
 def test_periodic_last_and_best(tmp_path):
     keeper = Checkpoints(tmp_path, period=2)
     for epoch, best in enumerate([False, True, False, False]):
-        keeper.keep({"epoch": epoch}, epoch, best)
+        keeper.keep({"epoch": epoch}, epoch, best=best)
     assert names(tmp_path) == ["0.pth", "2.pth", "3_last.pth", "best.pth"]
     assert torch.load(tmp_path / "best.pth", weights_only=True) == {"epoch": 1}
     assert latest_checkpoint(tmp_path).name == "3_last.pth"
 
 
 def test_going_back_loses_no_later_checkpoint(tmp_path):
-    Checkpoints(tmp_path, 0).keep({}, 7, False)
-    Checkpoints(tmp_path, 0).keep({}, 3, False)
+    Checkpoints(tmp_path, 0).keep({}, 7)
+    Checkpoints(tmp_path, 0).keep({}, 3)
+    assert is_newest(tmp_path / "7_last.pth") and not is_newest(tmp_path / "3_last.pth")
     assert names(tmp_path) == ["3_last.pth", "7_last.pth"]
 
 

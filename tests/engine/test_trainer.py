@@ -110,6 +110,35 @@ def test_a_learning_rate_changed_before_resuming_has_its_effect():
     assert next(iter(second)).lr == pytest.approx(0.5 * 0.9**3)
 
 
+def test_moments_follow_the_names_of_weights_however_these_are_grouped():
+    first = make(epochs=1)
+    list(first)
+    regrouped = make(epochs=2)
+    weights = list(regrouped.model.parameters())
+    regrouped.optimizer = torch.optim.Adam(
+        [{"params": [weights[1]]}, {"params": [weights[0]]}], lr=0.01
+    )
+    regrouped.schedule = torch.optim.lr_scheduler.LambdaLR(regrouped.optimizer, lambda i: 0.9**i)
+    regrouped.load_state_dict(first.state_dict())
+    for name, weight in first.model.named_parameters():
+        theirs = first.optimizer.state[weight]["exp_avg"]
+        own = dict(regrouped.model.named_parameters())[name]
+        assert torch.equal(regrouped.optimizer.state[own]["exp_avg"], theirs)
+
+
+def test_another_optimizer_or_other_weights_are_refused():
+    first = make(epochs=1)
+    list(first)
+    other = make(epochs=2)
+    other.optimizer = torch.optim.SGD(other.model.parameters(), lr=0.1)
+    with pytest.raises(ValueError, match="trained with Adam, and SGD"):
+        other.load_state_dict(first.state_dict())
+    fewer = make(epochs=2)
+    fewer.optimizer = torch.optim.Adam([fewer.model.scale.weight], lr=0.1)
+    with pytest.raises(ValueError, match=r"other weights.*scale\.bias"):
+        fewer.load_state_dict(first.state_dict())
+
+
 @pytest.mark.parametrize("step", [1, 2, 4])
 def test_a_loss_that_is_no_number_stops_with_iteration_name_and_files(step):
     with pytest.raises(NonFiniteLoss) as caught:

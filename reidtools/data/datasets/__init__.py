@@ -31,13 +31,8 @@ def load_dataset(name: str, root: str | Path, **options: Any) -> Splits:
             "that holds it."
         )
     if _is_market(home):
-        return call(read_folder_like_market, {"home": home}, options)
+        return call(read_market, {"home": home}, options)
     return call(load_folder, {"path": home}, options)
-
-
-def read_folder_like_market(home: Path) -> Splits:
-    """Splits of any folder in the Market-1501 layout; folders that are missing are empty lists."""
-    return read_market(home, optional=True)
 
 
 def _is_market(home: Path) -> bool:

@@ -11,16 +11,16 @@ LOG = logging.getLogger("reidtools")
 FOLDERS = ("bounding_box_train", "query", "bounding_box_test")
 
 
-def read_market(home: Path, optional: bool = False) -> Splits:
+def read_market(home: Path) -> Splits:
     """Splits of the Market-1501 layout in `home`; ``0002_c1s1_000451_03.jpg`` is pid 2, camera 0.
 
     Junk (pid -1, or -2 in PRW) is left out everywhere. Pid 0 is a distractor: it stays in the
-    gallery, and is left out of train and query, where it would count as one person. A missing
-    folder is an error, or an empty list if folders are `optional`.
+    gallery, and is left out of train and query, where it would count as one person. A folder that
+    is missing is an empty list: testing needs no pictures to train on.
     """
 
     def read(folder: str) -> list[Sample]:
-        return [] if optional and not (home / folder).is_dir() else read_names(home / folder)
+        return read_names(home / folder) if (home / folder).is_dir() else []
 
     def read_people(folder: str) -> list[Sample]:
         samples = read(folder)
@@ -47,7 +47,7 @@ def market1501(root: str | Path) -> Splits:
     https://zheng-lab.cecs.anu.edu.au/Project/project_reid.html
     """
     names = ("market1501", "Market-1501-v15.09.15", "Market1501", "Market-1501")
-    return read_market(find_home("market1501", root, names, FOLDERS[:1]))
+    return read_market(find_home("market1501", root, names, FOLDERS))
 
 
 @DATASETS
@@ -58,4 +58,4 @@ def dukemtmcreid(root: str | Path) -> Splits:
     itself. Its authors have withdrawn the data; it is read here to repeat older results.
     """
     names = ("DukeMTMC-reID", "dukemtmcreid", "DukeMTMC")
-    return read_market(find_home("dukemtmcreid", root, names, FOLDERS[:1]))
+    return read_market(find_home("dukemtmcreid", root, names, FOLDERS))
