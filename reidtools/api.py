@@ -1,6 +1,5 @@
 """What tools and notebooks call: train, evaluate, load, embed."""
 
-import json
 import logging
 import os
 from collections.abc import Sequence
@@ -57,7 +56,7 @@ def train(cfg: CfgNode) -> Report:
     device = _seeded_device(cfg)
     samples, tests = _data(cfg)
     trainer = _trainer(cfg, samples, device, pretrain=not (start or cfg.MODEL.WEIGHTS))
-    _try_out(cfg, trainer.model)
+    build.try_out(cfg, trainer.model)
     best = {"epoch": -1, "mAP": -1.0}
     if start:
         best = _continue(cfg, trainer, start)
@@ -67,15 +66,15 @@ def train(cfg: CfgNode) -> Report:
 
     run = _run_folder(cfg, start, parent)
     logbook.log_to(run / "log.txt")
-    (run / "config.yml").write_text(_dump(cfg), encoding="utf-8")
+    (run / "config.yml").write_text(configs.dump(cfg), encoding="utf-8")
     (run / "environment.txt").write_text(environment.describe(), encoding="utf-8")
     LOGGER.info(f"Resuming {start}" if start else f"Training into {run}")
     report, best = _loop(cfg, trainer, tests, run, best)
 
-    final = {"model": trainer.model.state_dict(), "config": _dump(cfg)}
+    final = {"model": trainer.model.state_dict(), "config": configs.dump(cfg)}
     checkpoints.save(final, run / "model_final.pth")
     about = {"epoch": cfg.SOLVER.MAX_EPOCH - 1, "best": best, **_settings(cfg)}
-    _write_json(run / "metrics.json", {**about, "figures": report.figures})
+    checkpoints.write_json(run / "metrics.json", {**about, "figures": report.figures})
     files = "\n".join(f"  {path}" for path in sorted(run.iterdir()))
     LOGGER.info("Best mAP %.2f after epoch %d. Written:\n%s", best["mAP"], best["epoch"], files)
     return report
@@ -85,7 +84,7 @@ def _loop(
     cfg: CfgNode, trainer: Trainer, tests: dict[str, Splits], run: Path, best: dict[str, Any]
 ) -> tuple[Report, dict[str, Any]]:
     """Train to the end: log, save and test as the config says. The last report and the best mAP."""
-    batches = _test_batches(cfg, tests, trainer.device)
+    batches = build.test_sets(cfg, tests, trainer.device)
     keeper = checkpoints.Checkpoints(run, cfg.SOLVER.CHECKPOINT_PERIOD)
     log = logbook.Logbook(
         run,
@@ -101,7 +100,7 @@ def _loop(
             if not progress.epoch_done:
                 continue
             epoch = progress.epoch
-            state = trainer.state_dict() | {"best": best, "config": _dump(cfg)}
+            state = trainer.state_dict() | {"best": best, "config": configs.dump(cfg)}
             keeper.keep(state, epoch)  # before the test, which may fail
             if not (epoch == last or (period and epoch % period == 0)):
                 continue
@@ -138,11 +137,13 @@ def evaluate(cfg: CfgNode, model: Embedder | None = None) -> Report:
     tests = {name: build.splits(cfg, name) for name in names}
     for name, splits in tests.items():
         _warn(name, preflight(splits, camera_filter=cfg.TEST.CAMERA_FILTER, training=False))
-    _try_out(cfg, model.to(device))
+    build.try_out(cfg, model.to(device))
     path = _output_folder(cfg) / "metrics.json"
-    report = _test(cfg, model, _test_batches(cfg, tests, device), build.amp_dtype(cfg, device))
+    report = _test(cfg, model, build.test_sets(cfg, tests, device), build.amp_dtype(cfg, device))
     LOGGER.info("%s", report)
-    _write_json(path, {"weights": cfg.MODEL.WEIGHTS, **_settings(cfg), "figures": report.figures})
+    checkpoints.write_json(
+        path, {"weights": cfg.MODEL.WEIGHTS, **_settings(cfg), "figures": report.figures}
+    )
     LOGGER.info("Written: %s", path)
     return report
 
@@ -235,34 +236,6 @@ def _fit(model: Embedder, path: str) -> weights.Fit:
     return weights.fit(model, weights.state_of(weights.read(Path(path))))
 
 
-def _try_out(cfg: CfgNode, model: Embedder) -> None:
-    """Let `model` see one picture of each size, so that a size it cannot take is found at once."""
-    model.eval()
-    device = next(model.parameters()).device
-    for size in {tuple(cfg.INPUT.SIZE_TRAIN), tuple(build.size_test(cfg))}:
-        try:
-            with torch.inference_mode():
-                model(torch.zeros(1, 3, *size, device=device))
-        except (RuntimeError, AssertionError) as error:
-            raise ValueError(
-                f"{cfg.MODEL.BACKBONE.NAME} cannot take pictures of {size[0]} x {size[1]} "
-                f"({error}); change INPUT.SIZE_TRAIN or INPUT.SIZE_TEST."
-            ) from error
-
-
-def _test_batches(
-    cfg: CfgNode, tests: dict[str, Splits], device: torch.device
-) -> dict[str, tuple[Batches, Batches]]:
-    """Query and gallery of every test set, ready to be embedded again and again."""
-    return {
-        name: (
-            build.test_batches(cfg, splits.query, device),
-            build.test_batches(cfg, splits.gallery, device),
-        )
-        for name, splits in tests.items()
-    }
-
-
 def _test(
     cfg: CfgNode, model: Embedder, tests: dict[str, tuple[Batches, Batches]], amp: Any
 ) -> Report:
@@ -272,14 +245,6 @@ def _test(
         query, gallery = (embed_batches(model, side, amp) for side in sides)
         report.add(name, build.ranking(cfg, query, gallery))
     return report
-
-
-def _dump(cfg: CfgNode) -> str:
-    """The config as it is saved: to resume is a request of the moment, not a setting."""
-    text = cfg.clone()
-    text.defrost()
-    text.RESUME = ""
-    return text.dump()
 
 
 def _run_folder(cfg: CfgNode, start: Path | None, parent: Path) -> Path:
@@ -349,8 +314,3 @@ def _output_folder(cfg: CfgNode) -> Path:
     folder = Path(cfg.OUTPUT_DIR or (own if of_a_run else "output_dir"))
     folder.mkdir(parents=True, exist_ok=True)
     return folder
-
-
-def _write_json(path: Path, content: dict[str, Any]) -> None:
-    text = json.dumps(content, indent=2) + "\n"
-    checkpoints.write_whole(path, lambda file: file.write(text.encode()))

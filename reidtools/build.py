@@ -130,6 +130,34 @@ def test_batches(cfg: CfgNode, samples: Sequence[Sample], on: torch.device) -> B
     return Batches(pictures, order, normalize, workers=cfg.DATALOADER.NUM_WORKERS, device=on)
 
 
+def test_sets(
+    cfg: CfgNode, tests: Mapping[str, Splits], on: torch.device
+) -> dict[str, tuple[Batches, Batches]]:
+    """Query and gallery of every test set, ready to be embedded again and again."""
+    return {
+        name: (
+            test_batches(cfg, sides.query, on),
+            test_batches(cfg, sides.gallery, on),
+        )
+        for name, sides in tests.items()
+    }
+
+
+def try_out(cfg: CfgNode, model: Embedder) -> None:
+    """Let `model` see one picture of each size, so that a size it cannot take is found at once."""
+    model.eval()
+    on = next(model.parameters()).device
+    for size in {tuple(cfg.INPUT.SIZE_TRAIN), tuple(size_test(cfg))}:
+        try:
+            with torch.inference_mode():
+                model(torch.zeros(1, 3, *size, device=on))
+        except (RuntimeError, AssertionError) as error:
+            raise ValueError(
+                f"{cfg.MODEL.BACKBONE.NAME} cannot take pictures of {size[0]} x {size[1]} "
+                f"({error}); change INPUT.SIZE_TRAIN or INPUT.SIZE_TEST."
+            ) from error
+
+
 def ranking(cfg: CfgNode, query: Vectors, gallery: Vectors) -> Ranking:
     """`gallery` ranked for each of `query` as TEST says."""
     return rank(query, gallery, **own(cfg.TEST, rank))

@@ -44,6 +44,14 @@ def plain(config: CfgNode | str) -> Tree:
     return yaml.safe_load(config if isinstance(config, str) else config.dump())
 
 
+def dump(config: CfgNode) -> str:
+    """A config as a run saves it: to resume is a request of the moment, not a setting."""
+    saved = config.clone()
+    saved.defrost()
+    saved.RESUME = ""
+    return saved.dump()
+
+
 def complete(tree: Tree) -> CfgNode:
     """Grow, check and freeze `tree`, a tree in our own vocabulary."""
     tree = merge(defaults(), tree)

@@ -1,5 +1,6 @@
 """Files of a run: where a run lives, how its checkpoints are named, and saving that cannot tear."""
 
+import json
 import logging
 import os
 import re
@@ -30,6 +31,12 @@ def write_whole(path: Path, write: Callable[[BinaryIO], None]) -> None:
 def save(state: dict[str, Any], path: Path) -> None:
     """Save tensors and plain values, so that ``torch.load(weights_only=True)`` reads them back."""
     write_whole(path, lambda file: torch.save(state, file))
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Write `content` as JSON, all or nothing."""
+    text = json.dumps(content, indent=2) + "\n"
+    write_whole(path, lambda file: file.write(text.encode()))
 
 
 def new_run(output_dir: str, parent: Path) -> Path:
