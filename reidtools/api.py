@@ -311,6 +311,4 @@ def _output_folder(cfg: CfgNode) -> Path:
     beside = Path(cfg.MODEL.WEIGHTS).parent
     of_a_run = cfg.MODEL.WEIGHTS and (beside / "config.yml").is_file()
     own = beside / f"test_{Path(cfg.MODEL.WEIGHTS).stem}"
-    folder = Path(cfg.OUTPUT_DIR or (own if of_a_run else "output_dir"))
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
+    return checkpoints.make_folder(Path(cfg.OUTPUT_DIR or (own if of_a_run else "output_dir")))

@@ -39,6 +39,18 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
     write_whole(path, lambda file: file.write(text.encode()))
 
 
+def make_folder(path: Path) -> Path:
+    """Make the folder at `path`, and those above it; one that cannot be made is an OSError."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OSError(
+            f"The folder {path.absolute()} cannot be made ({error.strerror}); choose another "
+            "OUTPUT_DIR."
+        ) from error
+    return path
+
+
 def new_run(output_dir: str, parent: Path) -> Path:
     """The folder of a new run: `output_dir` if given, else the next free ``parent/exp<i>``; made.
 
@@ -46,8 +58,7 @@ def new_run(output_dir: str, parent: Path) -> Path:
     is overwritten.
     """
     if output_dir:
-        run = Path(output_dir)
-        run.mkdir(parents=True, exist_ok=True)
+        run = make_folder(Path(output_dir))
         try:
             (run / "config.yml").touch(exist_ok=False)
         except FileExistsError as error:
@@ -56,7 +67,7 @@ def new_run(output_dir: str, parent: Path) -> Path:
                 "another folder or delete this one."
             ) from error
         return run
-    parent.mkdir(parents=True, exist_ok=True)
+    make_folder(parent)
     number = max((_number(run) for run in parent.glob("exp*")), default=-1) + 1
     while True:
         try:

@@ -21,6 +21,12 @@ def test_runs_are_numbered(tmp_path):
     assert new_run(str(tmp_path / "mine"), tmp_path) == tmp_path / "mine"
 
 
+def test_a_folder_that_cannot_be_made_is_named(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError, match=r"folder .*file/run cannot be made.*another OUTPUT_DIR"):
+        new_run(str(tmp_path / "file/run"), tmp_path)
+
+
 def test_a_folder_with_a_run_is_not_overwritten(tmp_path):
     new_run(str(tmp_path), tmp_path)  # even one that has only just begun
     with pytest.raises(ValueError, match="already holds a run"):
