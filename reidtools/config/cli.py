@@ -34,7 +34,11 @@ def parse(
     add("--num-gpus", type=int, default=1, metavar="N", help="0 runs on the CPU; default 1, if any")
     add("--print-config", action="store_true", help="print the complete config and stop")
     add("opts", nargs="*", metavar="KEY VALUE", help="any key of the config and its value")
-    args = parser.parse_intermixed_args(_split_resume(sys.argv[1:] if argv is None else list(argv)))
+    words = _split_resume(sys.argv[1:] if argv is None else list(argv))
+    # argparse takes -1e-4 for an option; a space in front makes it the value that it is.
+    words = [f" {word}" if re.match(r"-[\d.]", word) else word for word in words]
+    args = parser.parse_intermixed_args(words)
+    args.opts = [word.lstrip(" ") for word in args.opts]
     if len(args.opts) % 2:
         parser.error(
             f"KEY VALUE pairs expected, got {len(args.opts)} words: {' '.join(args.opts)}; every "

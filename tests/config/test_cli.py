@@ -38,6 +38,11 @@ def test_no_gpus_means_the_cpu():
     assert words("--num-gpus 0").opts == ["MODEL.DEVICE", "cpu"]
 
 
+def test_negative_numbers_are_values():
+    opts = ["SOLVER.WEIGHT_DECAY_BIAS", "-1e-4", "SEED", "-1", "X", "-.5"]
+    assert parse("A tool.", opts).opts == opts
+
+
 def test_only_training_resumes():
     with pytest.raises(SystemExit):
         parse("A tool.", ["--resume"])
