@@ -277,3 +277,14 @@ def test_unknown_option_is_an_error(market, draw):
     for folder in ("mine", "market1501"):
         with pytest.raises(LookupError, match="Unknown option"):
             load_dataset(folder, market, labeled=True)
+
+
+def test_what_is_left_out_is_told(tmp_path, draw, caplog, monkeypatch):
+    monkeypatch.setattr(logging.getLogger("reidtools"), "propagate", True)
+    draw(tmp_path / "mine/query/anna", "a_c1.jpg", "b.jpg")
+    draw(tmp_path / "mine/gallery/anna", "c_c2.jpg")
+    (tmp_path / "mine/gallery/anna/d.webp").touch()
+    splits = load_dataset("mine", tmp_path)
+    assert [s.camid for s in splits.query + splits.gallery] == [0, 0, 1]
+    assert any("1 of 3 file names" in line for line in caplog.messages)
+    assert any("are not read, such as d.webp" in line for line in caplog.messages)

@@ -1,5 +1,6 @@
 """One's own pictures, a folder for each person: no code and no naming scheme needed."""
 
+import logging
 import re
 from pathlib import Path
 
@@ -7,6 +8,7 @@ from reidtools.data.datasets.listing import pictures
 from reidtools.data.samples import Sample, Splits
 from reidtools.registry import DATASETS
 
+LOG = logging.getLogger("reidtools")
 CAMERA = re.compile(r"_c(\d+)")
 
 
@@ -33,6 +35,14 @@ def load_folder(path: str | Path) -> Splits:
     ]
     cameras = [CAMERA.search(picture.name) for picture in everything]
     known = all(cameras)
+    if not known and any(cameras):
+        LOG.warning(
+            "%d of %d file names in %s tell no camera (…_c2…), so none is used: query pictures get "
+            "camera 0, gallery pictures camera 1.",
+            sum(camera is None for camera in cameras),
+            len(cameras),
+            home,
+        )
     first = min((int(match[1]) for match in cameras), default=0) if known else 0
 
     def samples(split: dict[str, list[Path]], names: list[str], pseudo: int) -> list[Sample]:

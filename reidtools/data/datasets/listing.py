@@ -1,12 +1,15 @@
 """Folders of pictures become samples: shared by all datasets that say who is seen in file names."""
 
+import logging
 import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from reidtools.data.samples import Sample
 
+LOG = logging.getLogger("reidtools")
 PICTURES = {".jpg", ".jpeg", ".png", ".bmp"}
+OTHER_PICTURES = {".webp", ".tif", ".tiff", ".gif", ".jp2", ".heic", ".avif"}
 MARKET_NAME = re.compile(r"(?P<pid>-?\d+)_c0*(?P<camera>[1-9]\d*)")
 
 
@@ -18,11 +21,16 @@ def pictures(folder: Path) -> list[Path]:
             "to the folder that holds the dataset."
         )
     # A name with a leading dot is no picture: macOS leaves ._0002_c1s1_000451_03.jpg in archives.
-    return sorted(
-        path
-        for path in folder.iterdir()
-        if path.suffix.lower() in PICTURES and not path.name.startswith(".")
-    )
+    files = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    others = [path.name for path in files if path.suffix.lower() in OTHER_PICTURES]
+    if others:
+        LOG.warning(
+            "%d pictures in %s are not read, such as %s: convert them to .jpg or .png.",
+            len(others),
+            folder,
+            others[0],
+        )
+    return [path for path in files if path.suffix.lower() in PICTURES]
 
 
 def find_home(dataset: str, root: str | Path, names: Sequence[str], inside: Sequence[str]) -> Path:
