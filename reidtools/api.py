@@ -250,7 +250,7 @@ def _test(
 def _run_folder(cfg: CfgNode, start: Path | None, parent: Path) -> Path:
     """Where the run writes: a resumed one goes on where it was, unless that would mix two runs."""
     if not start:
-        return checkpoints.new_run(cfg.OUTPUT_DIR, parent)
+        return checkpoints.new_run(cfg.OUTPUT_DIR, parent, again=bool(cfg.RESUME))
     elsewhere = cfg.OUTPUT_DIR and Path(cfg.OUTPUT_DIR).resolve() != start.parent.resolve()
     if not elsewhere and checkpoints.is_newest(start):
         return start.parent

@@ -132,6 +132,13 @@ def test_a_checkpoint_s_config_does_not_resume_or_overwrite_by_itself(folder):
     assert (folder / "logs/toy/osnet_x0_25/baseline/exp0/1_last.pth").exists()
 
 
+def test_a_run_that_died_before_its_first_checkpoint_begins_again(folder):
+    (folder / "a").mkdir()
+    (folder / "a/config.yml").touch()
+    rt.train(settings(SOLVER__MAX_EPOCH="1", OUTPUT_DIR="a", RESUME="auto"))
+    assert (folder / "a/0_last.pth").exists()
+
+
 def test_going_back_in_a_run_begins_a_new_folder(folder, capsys):
     rt.train(settings(SOLVER__MAX_EPOCH="3"))
     first = folder / "logs/toy/osnet_x0_25/baseline/exp0"

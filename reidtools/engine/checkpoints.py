@@ -51,16 +51,16 @@ def make_folder(path: Path) -> Path:
     return path
 
 
-def new_run(output_dir: str, parent: Path) -> Path:
+def new_run(output_dir: str, parent: Path, *, again: bool = False) -> Path:
     """The folder of a new run: `output_dir` if given, else the next free ``parent/exp<i>``; made.
 
     An `output_dir` that holds a run already, also one that has just begun, is a ValueError: nothing
-    is overwritten.
+    is overwritten. With `again` it may hold one that died before its first checkpoint.
     """
     if output_dir:
         run = make_folder(Path(output_dir))
         try:
-            (run / "config.yml").touch(exist_ok=False)
+            (run / "config.yml").touch(exist_ok=again)
         except FileExistsError as error:
             raise ValueError(
                 f"OUTPUT_DIR {run.absolute()} already holds a run; go on with --resume, choose "
