@@ -25,6 +25,7 @@ from reidtools.config.foreign import (
 from reidtools.registry import DATASETS
 
 Tree = dict[str, Any]
+NODES = STARTS + tuple(k.removesuffix("ENABLED") for k in ABSENT if k.endswith(".ENABLED"))
 
 
 def dataset_names(names: Any) -> list[str]:
@@ -59,8 +60,7 @@ def plain(value: Any) -> Any:
 def is_foreign(key: str) -> bool:
     """Whether a dotted key may need translation."""
     tables = (RENAMED, VALUES, WITHOUT_EFFECT, ABSENT)
-    nodes = tuple(k.removesuffix("ENABLED") for k in ABSENT if k.endswith(".ENABLED"))
-    return key.startswith(STARTS + nodes) or any(key in table for table in tables)
+    return key.startswith(NODES) or any(key in table for table in tables)
 
 
 def in_our_words(tree: Tree) -> Tree:

@@ -1,7 +1,6 @@
 """Files and overrides become one complete config: merge, translate, grow, check, freeze."""
 
 import logging
-from ast import literal_eval
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from copy import deepcopy
@@ -215,11 +214,8 @@ def check(tree: Tree, full: Tree, path: str = "") -> None:
 
 def fit(value: Any, default: Any, key: str) -> Any:
     """`value` as the kind of thing `default` is; YAML reads 1e-4 as text and 1 as an integer."""
-    if isinstance(value, str) and not isinstance(default, str):
-        with suppress(yaml.YAMLError):
-            value = yaml.safe_load(value)
-        with suppress(SyntaxError, ValueError, TypeError):
-            value = literal_eval(value)
+    if not isinstance(default, str):
+        value = compat.plain(value)
     value = list(value) if isinstance(value, tuple) else value
     if isinstance(default, list) and not isinstance(value, list | dict):
         value = [value] if value not in ("", None) else []
