@@ -11,8 +11,8 @@ from importlib import import_module
 
 __version__ = "0.1.0"
 _HOMES = {
-    "api": ("check", "embed", "evaluate", "get_config", "load", "train"),
-    "evaluation": ("Report", "Vectors", "rank"),
+    "api": ("calibrate", "check", "embed", "evaluate", "get_config", "load", "train"),
+    "evaluation": ("Ranking", "Report", "Vectors", "rank", "rerank", "verify"),
     "data.samples": ("Sample", "Splits"),
     "registry": ("BACKBONES", "DATASETS", "HEADS", "LOSSES", "SAMPLERS"),
 }

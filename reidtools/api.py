@@ -1,4 +1,4 @@
-"""What tools and notebooks call: train, evaluate, load, embed."""
+"""What tools and notebooks call: train, evaluate, calibrate, load, embed."""
 
 import logging
 import os
@@ -10,16 +10,16 @@ from typing import Any
 import torch
 from yacs.config import CfgNode
 
-from reidtools import build
+from reidtools import assess, build
 from reidtools.config import load as configs
 from reidtools.config.compat import flatten
-from reidtools.data.pictures import Batches
 from reidtools.data.preflight import preflight
 from reidtools.data.samples import Sample, Splits, join_train
 from reidtools.engine import checkpoints, environment, logbook
 from reidtools.engine.trainer import Trainer
-from reidtools.evaluation import Report, Vectors
+from reidtools.evaluation import Report, Vectors, verify
 from reidtools.evaluation import embed as embed_batches
+from reidtools.evaluation.features import fingerprint
 from reidtools.modeling import Embedder, weights
 
 LOGGER = logging.getLogger("reidtools")
@@ -73,8 +73,8 @@ def train(cfg: CfgNode) -> Report:
 
     final = {"model": trainer.model.state_dict(), "config": configs.dump(cfg)}
     checkpoints.save(final, run / "model_final.pth")
-    about = {"epoch": cfg.SOLVER.MAX_EPOCH - 1, "best": best, **_settings(cfg)}
-    checkpoints.write_json(run / "metrics.json", {**about, "figures": report.figures})
+    about = {"epoch": cfg.SOLVER.MAX_EPOCH - 1, "best": best}
+    assess.write_report(cfg, report, run, about)
     files = "\n".join(f"  {path}" for path in sorted(run.iterdir()))
     LOGGER.info("Best mAP %.2f after epoch %d. Written:\n%s", best["mAP"], best["epoch"], files)
     return report
@@ -104,7 +104,7 @@ def _loop(
             keeper.keep(state, epoch)  # before the test, which may fail
             if not (epoch == last or (period and epoch % period == 0)):
                 continue
-            report = _test(cfg, trainer.model, batches, trainer.amp)
+            report = assess.report_on(cfg, trainer.model, batches, trainer.amp)
             for name, figures in report.figures.items():
                 log.score(epoch, progress.iteration, name, figures)
             LOGGER.info("After epoch %d\n%s", epoch, report)
@@ -117,35 +117,52 @@ def _loop(
 def evaluate(cfg: CfgNode, model: Embedder | None = None) -> Report:
     """Test `model`, or the embedder in MODEL.WEIGHTS, on the test sets of `cfg`.
 
-    Weights that do not fill the model whole are refused. Writes metrics.json into OUTPUT_DIR, else
-    for the checkpoint of a run into test_<checkpoint> beside it, else into output_dir.
+    Weights that do not fill the model whole are refused. Writes metrics.json, and with TEST.PLOTS
+    its curves, into OUTPUT_DIR, else for the checkpoint of a run into test_<checkpoint> beside it,
+    else into output_dir. With TEST.FEATURES embeddings are kept there and used again.
     """
     logbook.set_up_logging()
     device = _seeded_device(cfg)
-    if model is None:
-        if not cfg.MODEL.WEIGHTS:
-            raise ValueError("There is nothing to test: give a checkpoint with MODEL.WEIGHTS.")
-        model = build.embedder(cfg)
-        fitted = _fit(model, cfg.MODEL.WEIGHTS)
-        if not fitted.complete:
-            raise ValueError(
-                f"{cfg.MODEL.WEIGHTS} does not fill the model, so its figures would mean nothing; "
-                f"test with the config it was trained with.\n{fitted.details()}"
-            )
-        LOGGER.info("Weights: %s", fitted)
-    names = cfg.DATASETS.TESTS or cfg.DATASETS.NAMES
-    tests = {name: build.splits(cfg, name) for name in names}
-    for name, splits in tests.items():
-        _warn(name, preflight(splits, camera_filter=cfg.TEST.CAMERA_FILTER, training=False))
-    build.try_out(cfg, model.to(device))
-    path = _output_folder(cfg) / "metrics.json"
-    report = _test(cfg, model, build.test_sets(cfg, tests, device), build.amp_dtype(cfg, device))
+    model = _ready(cfg, model, device)
+    tests = _test_splits(cfg)
+    folder, amp = _output_folder(cfg), build.amp_dtype(cfg, device)
+    report = assess.report_on(cfg, model, build.test_sets(cfg, tests, device), amp, folder)
     LOGGER.info("%s", report)
-    checkpoints.write_json(
-        path, {"weights": cfg.MODEL.WEIGHTS, **_settings(cfg), "figures": report.figures}
-    )
-    LOGGER.info("Written: %s", path)
+    files = assess.write_report(cfg, report, folder, {"weights": cfg.MODEL.WEIGHTS})
+    LOGGER.info("Written: %s", ", ".join(map(str, files)))
     return report
+
+
+def calibrate(cfg: CfgNode, far: float, model: Embedder | None = None) -> dict[str, Any]:
+    """Find the distance at which two pictures pass as one person, with false accept rate `far`.
+
+    Pairs of the query and the gallery of the one test set of `cfg` decide. Writes calibration.json
+    where `evaluate` would write, and returns its content: threshold, metric, far, tar, eer …
+    """
+    logbook.set_up_logging()
+    device = _seeded_device(cfg)
+    tests = _test_splits(cfg)
+    if len(tests) > 1:
+        raise ValueError(
+            f"A threshold comes from one test set, not from {', '.join(tests)}; name one in "
+            "DATASETS.TESTS."
+        )
+    model = _ready(cfg, model, device)
+    ((name, sides),) = build.test_sets(cfg, tests, device).items()
+    amp = build.amp_dtype(cfg, device)
+    query, gallery = assess.embeddings(cfg, model, name, sides, amp, keep=True)
+    pairs = verify(query, gallery, **build.own(cfg.TEST, maker=verify))
+    found = pairs.calibration(far)
+    found |= {"weights": cfg.MODEL.WEIGHTS, "fingerprint": fingerprint(model), "dataset": name}
+    path = _output_folder(cfg) / "calibration.json"
+    checkpoints.write_json(path, found | assess.settings(cfg))
+    LOGGER.info(
+        "%s %.4f or nearer is the same person: %.2f %% of same pairs pass, %g of different ones. "
+        "Equal errors: %.2f %% at %.4f.\nWritten: %s",
+        *(cfg.TEST.METRIC, found["threshold"], 100 * found["tar"], far),
+        *(100 * found["eer"], found["eer_threshold"], path),
+    )
+    return found
 
 
 def check(cfg: CfgNode) -> None:
@@ -236,15 +253,29 @@ def _fit(model: Embedder, path: str) -> weights.Fit:
     return weights.fit(model, weights.state_of(weights.read(Path(path))))
 
 
-def _test(
-    cfg: CfgNode, model: Embedder, tests: dict[str, tuple[Batches, Batches]], amp: Any
-) -> Report:
-    """Embed, rank and report every test set."""
-    report = Report()
-    for name, sides in tests.items():
-        query, gallery = (embed_batches(model, side, amp) for side in sides)
-        report.add(name, build.ranking(cfg, query, gallery))
-    return report
+def _ready(cfg: CfgNode, model: Embedder | None, device: torch.device) -> Embedder:
+    """`model`, or the one in MODEL.WEIGHTS, on the device, tried with a picture."""
+    if model is None:
+        if not cfg.MODEL.WEIGHTS:
+            raise ValueError("There is nothing to test: give a checkpoint with MODEL.WEIGHTS.")
+        model = build.embedder(cfg)
+        fitted = _fit(model, cfg.MODEL.WEIGHTS)
+        if not fitted.complete:
+            raise ValueError(
+                f"{cfg.MODEL.WEIGHTS} does not fill the model, so its figures would mean nothing; "
+                f"test with the config it was trained with.\n{fitted.details()}"
+            )
+        LOGGER.info("Weights: %s", fitted)
+    build.try_out(cfg, model.to(device))
+    return model
+
+
+def _test_splits(cfg: CfgNode) -> dict[str, Splits]:
+    """The test sets, looked through for trouble."""
+    tests = {name: build.splits(cfg, name) for name in cfg.DATASETS.TESTS or cfg.DATASETS.NAMES}
+    for name, splits in tests.items():
+        _warn(name, preflight(splits, camera_filter=cfg.TEST.CAMERA_FILTER, training=False))
+    return tests
 
 
 def _run_folder(cfg: CfgNode, start: Path | None, parent: Path) -> Path:
@@ -296,15 +327,6 @@ def _continue(cfg: CfgNode, trainer: Trainer, start: Path) -> dict[str, Any]:
             f"{cfg.SOLVER.MAX_EPOCH}; raise it to train on."
         )
     return state["best"]
-
-
-def _settings(cfg: CfgNode) -> dict[str, Any]:
-    """What figures depend on besides the weights."""
-    return {
-        "size": list(build.size_test(cfg)),
-        "metric": cfg.TEST.METRIC,
-        "camera_filter": cfg.TEST.CAMERA_FILTER,
-    }
 
 
 def _output_folder(cfg: CfgNode) -> Path:

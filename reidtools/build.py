@@ -14,8 +14,8 @@ from reidtools.data.samples import Sample, Splits, relabel, table
 from reidtools.data.transforms import Augment, Normalize, TrainTransform
 from reidtools.engine.objective import Objective
 from reidtools.engine.trainer import Trainer
-from reidtools.evaluation import Ranking, Vectors, rank
 from reidtools.modeling import Embedder, weights
+from reidtools.ops.degrade import degrade
 from reidtools.registry import BACKBONES, DATASETS, HEADS, LOSSES, SAMPLERS, options
 from reidtools.solver import make_optimizer, make_schedule
 
@@ -28,9 +28,10 @@ def chosen(node: Mapping[str, Any]) -> dict[str, Any]:
     return {key.lower(): value for key, value in node.items() if key not in COMMON}
 
 
-def own(node: Mapping[str, Any], maker: Callable) -> dict[str, Any]:
-    """Those options of `maker` that a shared node such as SOLVER holds."""
-    return {name: node[name.upper()] for name in options(maker)}
+def own(*nodes: Mapping[str, Any], maker: Callable) -> dict[str, Any]:
+    """The options of `maker`, each from the first of `nodes` that has it, such as SOLVER."""
+    keys = {name: name.upper().rstrip("_") for name in options(maker)}
+    return {name: next(n[key] for n in nodes if key in n) for name, key in keys.items()}
 
 
 def device(cfg: CfgNode) -> torch.device:
@@ -102,15 +103,15 @@ def train_batches(
     cfg: CfgNode, samples: list[Sample], generator: torch.Generator, on: torch.device
 ) -> Batches:
     """Augmented training batches; labels are the sorted pids' places."""
-    normalize = Normalize(**own(cfg.INPUT, Normalize))
-    augment = Augment(generator, cfg.INPUT.PIXEL_MEAN, **own(cfg.INPUT, Augment))
+    normalize = Normalize(**own(cfg.INPUT, maker=Normalize))
+    augment = Augment(generator, cfg.INPUT.PIXEL_MEAN, **own(cfg.INPUT, maker=Augment))
     if cfg.INPUT.PADDING >= min(cfg.INPUT.SIZE_TRAIN):
         raise ValueError(
             f"INPUT.PADDING {cfg.INPUT.PADDING} could push the whole picture out of its "
             f"{cfg.INPUT.SIZE_TRAIN}; choose a smaller one."
         )
     pictures = Pictures(
-        samples, cfg.INPUT.SIZE_TRAIN, relabel(samples), **own(cfg.DATALOADER, Pictures)
+        samples, cfg.INPUT.SIZE_TRAIN, relabel(samples), **own(cfg.DATALOADER, maker=Pictures)
     )
     facts = {
         "pids": [sample.pid for sample in samples],
@@ -122,12 +123,18 @@ def train_batches(
     return Batches(pictures, sampler, transform, workers=cfg.DATALOADER.NUM_WORKERS, device=on)
 
 
-def test_batches(cfg: CfgNode, samples: Sequence[Sample], on: torch.device) -> Batches:
-    """All of `samples` in order, resized and normalised."""
-    pictures = Pictures(samples, size_test(cfg), **own(cfg.DATALOADER, Pictures))
+def test_batches(
+    cfg: CfgNode, samples: Sequence[Sample], on: torch.device, scale: float = 1
+) -> Batches:
+    """All of `samples` in order, resized, normalised and made `scale` times as coarse."""
+    pictures = Pictures(samples, size_test(cfg), **own(cfg.DATALOADER, maker=Pictures))
     order = in_order(len(samples), cfg.TEST.IMS_PER_BATCH)
-    normalize = Normalize(**own(cfg.INPUT, Normalize))
-    return Batches(pictures, order, normalize, workers=cfg.DATALOADER.NUM_WORKERS, device=on)
+    normalize = Normalize(**own(cfg.INPUT, maker=Normalize))
+
+    def transform(images: torch.Tensor) -> torch.Tensor:
+        return degrade(normalize(images), scale)
+
+    return Batches(pictures, order, transform, workers=cfg.DATALOADER.NUM_WORKERS, device=on)
 
 
 def test_sets(
@@ -136,8 +143,8 @@ def test_sets(
     """Query and gallery of every test set, ready to be embedded again and again."""
     return {
         name: (
-            test_batches(cfg, sides.query, on),
-            test_batches(cfg, sides.gallery, on),
+            test_batches(cfg, sides.query, on, cfg.TEST.QUERY_SCALE),
+            test_batches(cfg, sides.gallery, on, cfg.TEST.GALLERY_SCALE),
         )
         for name, sides in tests.items()
     }
@@ -158,11 +165,6 @@ def try_out(cfg: CfgNode, model: Embedder) -> None:
             ) from error
 
 
-def ranking(cfg: CfgNode, query: Vectors, gallery: Vectors) -> Ranking:
-    """`gallery` ranked for each of `query` as TEST says."""
-    return rank(query, gallery, **own(cfg.TEST, rank))
-
-
 def trainer(
     cfg: CfgNode,
     model: Embedder,
@@ -173,9 +175,9 @@ def trainer(
     """Optimizer and schedule around a model, an objective and batches."""
     solver = cfg.SOLVER
     parts = {"embedder": model, "objective": loss}
-    optimizer = make_optimizer(parts, **own(solver, make_optimizer))
+    optimizer = make_optimizer(parts, **own(solver, maker=make_optimizer))
     schedule = make_schedule(
-        optimizer, len(batches), solver.MAX_EPOCH, **own(solver, make_schedule)
+        optimizer, len(batches), solver.MAX_EPOCH, **own(solver, maker=make_schedule)
     )
     return Trainer(
         model,

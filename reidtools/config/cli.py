@@ -3,16 +3,24 @@
 import argparse
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 AUTO = "auto"
 
 
 def parse(
-    description: str, argv: Sequence[str] | None = None, *, trains: bool = False
+    description: str,
+    argv: Sequence[str] | None = None,
+    *,
+    trains: bool = False,
+    more: Mapping[str, dict[str, Any]] | None = None,
 ) -> argparse.Namespace:
-    """Parse ``--config-file FILE … [KEY VALUE]…``; a tool that `trains` can --resume as well."""
+    """Parse ``--config-file FILE … [KEY VALUE]…``; a tool that `trains` can --resume as well.
+
+    `more` are a tool's own words: name -> what `argparse.ArgumentParser.add_argument` takes.
+    """
     parser = argparse.ArgumentParser(
         description=description,
         epilog="KEY VALUE pairs override the file: SOLVER.BASE_LR 1e-3 DATASETS.NAMES market1501",
@@ -31,6 +39,8 @@ def parse(
             help="go on from this checkpoint or run folder; without PATH from the run's newest",
         )
         add("--eval-only", action="store_true", help="test MODEL.WEIGHTS instead of training")
+    for name, about in (more or {}).items():
+        add(name, **about)
     add("--num-gpus", type=int, default=1, metavar="N", help="0 runs on the CPU; default 1, if any")
     add("--print-config", action="store_true", help="print the complete config and stop")
     add("opts", nargs="*", metavar="KEY VALUE", help="any key of the config and its value")

@@ -89,7 +89,7 @@ def translate(tree: Tree, people: bool = False) -> tuple[Tree, list[str]]:
     """
     flat = {key: plain(v) if is_foreign(key) else v for key, v in flatten(tree).items()}
     notes: list[str] = []
-    for step in (_fastreid, _snu_backbone, _fastreid_losses, _switches, _pixels, _resume):
+    for step in (_fastreid, _snu_backbone, _fastreid_losses, _switches, _flip, _pixels, _resume):
         notes += step(flat)
     for key in [key for key in flat if key in RENAMED]:
         _move(flat, key, RENAMED[key], flat[key], notes)
@@ -164,6 +164,15 @@ def _switches(flat: dict[str, Any]) -> list[str]:
             flat.pop(f"INPUT.{switch}.SIZE", None)
     flat.pop("INPUT.PADDING.MODE", None)
     return []
+
+
+def _flip(flat: dict[str, Any]) -> list[str]:
+    """TEST.FLIP.ENABLED: FastReID takes the mean of the raw embeddings of both views."""
+    notes: list[str] = []
+    for key in ("TEST.FLIP.ENABLED", "TEST.FLIP_ENABLED"):
+        if key in flat:
+            _move(flat, key, "TEST.FLIP", "raw" if flat[key] else "off", notes)
+    return notes
 
 
 def _pixels(flat: dict[str, Any]) -> list[str]:

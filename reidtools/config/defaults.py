@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from reidtools import data, losses, modeling  # noqa: F401  (they register their components)
 from reidtools.data.pictures import Pictures
 from reidtools.data.transforms import Augment, Normalize
-from reidtools.evaluation import rank
+from reidtools.evaluation import centralize, embed, expand, rank, rank_centroids, rerank
 from reidtools.registry import BACKBONES, HEADS, LOSSES, SAMPLERS, Registry
 from reidtools.solver import make_optimizer, make_schedule
 
@@ -26,12 +26,16 @@ ONE = {
 }
 # Component name -> its options.
 MANY = {"MODEL.LOSSES": Slot(LOSSES, {"WEIGHT": 1.0})}
-# Nodes with the options of these callables.
+# Nodes with the options of these callables; what the node above has already counts there as well.
 FIXED: dict[str, tuple[Callable, ...]] = {
     "INPUT": (Normalize, Augment),
     "DATALOADER": (Pictures,),
     "SOLVER": (make_optimizer, make_schedule),
-    "TEST": (rank,),
+    "TEST": (embed, rank),
+    "TEST.AQE": (expand,),
+    "TEST.CENTROIDS": (rank_centroids,),
+    "TEST.NFC": (centralize,),
+    "TEST.RERANK": (rerank,),
 }
 
 # The smallest value that makes sense.
@@ -43,7 +47,12 @@ AT_LEAST = {
     "SOLVER.LOG_PERIOD": 1,
     "SOLVER.MAX_EPOCH": 1,
     "TEST.EVAL_PERIOD": 0,
+    "TEST.GALLERY_SCALE": 1,
     "TEST.IMS_PER_BATCH": 1,
+    "TEST.MEMORY_MB": 1,
+    "TEST.QUERY_SCALE": 1,
+    "TEST.SINGLE_SHOT": 0,
+    "TEST.TOPK": 0,
 }
 
 
@@ -80,6 +89,16 @@ def defaults() -> dict[str, Any]:
         "TEST": {
             "IMS_PER_BATCH": 128,
             "EVAL_PERIOD": 20,  # epochs; 0 tests only at the end
+            "QUERY_SCALE": 1.0,  # 4: queries a quarter as wide and high, at the same size
+            "GALLERY_SCALE": 1.0,
+            "FEATURES": "",  # a folder that keeps embeddings, so that the next test needs none
+            "AQE": {"ENABLED": False},  # query expansion
+            "NFC": {"ENABLED": False},  # neighbour feature centralisation
+            "RERANK": {"ENABLED": False},  # k-reciprocal
+            "CENTROIDS": {"ENABLED": False},  # a gallery of means by its own ids
+            "ROC": {"ENABLED": False},  # verification: EER, TAR at FAR
+            "DENSITY": {"ENABLED": False},  # how close a person's gallery pictures lie
+            "PLOTS": False,  # CMC and ROC curves as PNG
         },
         "METHOD": "baseline",  # names the folder of the run
         "OUTPUT_DIR": "",  # empty: logs/<dataset>/<backbone>/<method>/exp<i>

@@ -11,10 +11,13 @@ RENAMED = {
     "INPUT.REA.PROB": "INPUT.REA_PROB",
     "SOLVER.MAX_ITER": "SOLVER.MAX_EPOCH",
     "CUDNN_DETERMINISTIC": "DETERMINISTIC",
+    "TEST.AQE.QE_K": "TEST.AQE.K",
+    "TEST.AQE.QE_TIME": "TEST.AQE.TIMES",
     # SNU_ReID, centroids-reid
     "DATASETS.ROOT_DIR": "DATASETS.ROOT",
     "INPUT.PROB": "INPUT.FLIP_PROB",
     "INPUT.RE_PROB": "INPUT.REA_PROB",
+    "MODEL.KEEP_CAMID_CENTROIDS": "TEST.CENTROIDS.KEEP_CAMIDS",
     "MODEL.LAST_STRIDE": "MODEL.BACKBONE.LAST_STRIDE",
     "MODEL.NAME": "MODEL.BACKBONE.NAME",
     "MODEL.PRETRAINED": "MODEL.BACKBONE.PRETRAIN",
@@ -93,7 +96,6 @@ WITHOUT_EFFECT = {
     "MODEL.HEADS.IN_FEAT": "the size is the backbone's own",
     "MODEL.HEADS.NORM": "batch norm is what the neck has",
     "MODEL.HEADS.NUM_CLASSES": "people are counted from the data",
-    "MODEL.KEEP_CAMID_CENTROIDS": "it belongs to the centroid evaluation",
     "MODEL.NECK": "choose MODEL.HEADS.NAME",
     "DATASETS.JSON_TRAIN_PATH": "it was never read there",
     "DATALOADER.DROP_LAST": "batches are always full",
@@ -129,11 +131,6 @@ ABSENT = {
     "SOLVER.CLIP_GRADIENTS.ENABLED": "gradient clipping",
     "SOLVER.FREEZE_ITERS": "unfreezing after some iterations",
     "MODEL.FREEZE_LAYERS": "freezing by name (MODEL.BACKBONE.FROZEN_LAYERS counts stages)",
-    "TEST.ROC.ENABLED": "ROC curves",
-    "TEST.FLIP.ENABLED": "testing with mirrored pictures",
-    "TEST.FLIP_ENABLED": "testing with mirrored pictures",
-    "TEST.AQE.ENABLED": "query expansion",
-    "TEST.RERANK.ENABLED": "re-ranking",
     "TEST.PRECISE_BN.ENABLED": "precise batch-norm statistics",
     "KD.MODEL_CONFIG": "distillation",
     "KD.EMA.ENABLED": "averaged weights",
@@ -162,6 +159,7 @@ FASTREID_DEFAULTS = {
     "SOLVER.STEPS_FROM": "warmup",  # milestones are counted from the end of warm-up
     "SOLVER.WARMUP_FACTOR": 0.1,
     "SOLVER.WARMUP_ITERS": 1000,
+    "TEST.RERANK.VARIANT": "fastreid",
 }
 
 # Exactly as their files write them; our own names are found in any case.
@@ -182,4 +180,6 @@ STARTS = (
     "MODEL.PIXEL_",
     "MODEL.RESUME_TRAINING",
     "SOLVER.EVAL_PERIOD",
+    "TEST.FLIP.",
+    "TEST.FLIP_ENABLED",
 )

@@ -157,15 +157,17 @@ def dig(tree: Tree, path: str) -> Any:
 def upper(maker: Callable) -> Tree:
     """The options of `maker` as config keys."""
     lists = {k: list(v) if isinstance(v, tuple) else v for k, v in options(maker).items()}
-    return {k.upper(): v for k, v in lists.items()}
+    return {k.upper().rstrip("_"): v for k, v in lists.items()}
 
 
 def grow(tree: Tree) -> Tree:
     """Every key a run with the names in `tree` has, with its default."""
     full = defaults()
     for path, makers in FIXED.items():
+        above = dig(full, path.rpartition(".")[0]) if "." in path else {}
         for maker in makers:
-            dig(full, path).update(upper(maker))
+            own = {key: value for key, value in upper(maker).items() if key not in above}
+            dig(full, path).update(own)
     for path, slot in ONE.items():
         name = dig(tree, path)["NAME"]
         if not isinstance(name, str):

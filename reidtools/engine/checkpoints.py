@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 import os
 import re
 from collections.abc import Callable
@@ -34,9 +35,15 @@ def save(state: dict[str, Any], path: Path) -> None:
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Write `content` as JSON, all or nothing."""
-    text = json.dumps(content, indent=2) + "\n"
+    """Write `content` as JSON, all or nothing; what is no number becomes null."""
+    text = json.dumps(_without_nan(content), indent=2, allow_nan=False) + "\n"
     write_whole(path, lambda file: file.write(text.encode()))
+
+
+def _without_nan(content: Any) -> Any:
+    if isinstance(content, dict):
+        return {key: _without_nan(value) for key, value in content.items()}
+    return None if isinstance(content, float) and not math.isfinite(content) else content
 
 
 def make_folder(path: Path) -> Path:

@@ -1,7 +1,25 @@
 """Vectors in, rankings and figures out."""
 
+from reidtools.evaluation.centroids import rank_centroids
+from reidtools.evaluation.density import density
+from reidtools.evaluation.expansion import centralize, expand
 from reidtools.evaluation.ranking import Ranking, rank
 from reidtools.evaluation.report import Report
+from reidtools.evaluation.rerank import rerank
 from reidtools.evaluation.vectors import Vectors, embed
+from reidtools.evaluation.verification import Verification, verify
 
-__all__ = ["Ranking", "Report", "Vectors", "embed", "rank"]
+__all__ = [
+    "Ranking",
+    "Report",
+    "Vectors",
+    "Verification",
+    "centralize",
+    "density",
+    "embed",
+    "expand",
+    "rank",
+    "rank_centroids",
+    "rerank",
+    "verify",
+]

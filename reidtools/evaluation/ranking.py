@@ -1,13 +1,22 @@
-"""Order a gallery for every query and count: CMC, mAP, mINP."""
+"""Order a gallery for every query and count: CMC, mAP, mINP, the nearest pictures."""
 
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
-from reidtools.evaluation.vectors import Vectors
-from reidtools.ops.distances import pairwise
-from reidtools.ops.protocol import ignores_own_camera
+from reidtools.evaluation.matches import Matches, Pairs
+from reidtools.evaluation.places import SingleShots, places
+from reidtools.evaluation.vectors import Vectors, check_comparable
+from reidtools.ops.distances import chunks, nearest
+from reidtools.registry import choose
+
+# (query vectors, gallery vectors, metric, memory_mb) -> (rows, their distances to all), by chunks.
+Distances = Callable[[Tensor, Tensor, str, int], Iterator[tuple[slice, Tensor]]]
+AP_RULES = ("standard", "trapezoid")
 
 
 @dataclass(frozen=True)
@@ -16,7 +25,8 @@ class Ranking:
 
     `cmc[k - 1]` is the share of queries whose first match is among the nearest k; `ap` (Q,) is the
     average precision of each query, NaN where the gallery has no match; `num_valid` counts the
-    others.
+    others. `topk` (Q, k) holds the rows of the gallery that are nearest to each query, nearest
+    first, junk left out, -1 where there are no more; `topk_distances` belong to them.
     """
 
     cmc: Tensor
@@ -24,51 +34,101 @@ class Ranking:
     mINP: float
     ap: Tensor
     num_valid: int
+    topk: Tensor | None = None
+    topk_distances: Tensor | None = None
 
 
 def rank(
     query: Vectors,
     gallery: Vectors,
+    distances: Distances = chunks,
     *,
     metric: str = "cosine",
     camera_filter: str = "market",
-    memory_mb: int = 512,
+    topk: int = 0,
+    ap_rule: str = "standard",
+    single_shot: int = 0,
+    seed: int = 0,
+    memory_mb: int = 256,
 ) -> Ranking:
     """Rank `gallery` for each of `query` (Zheng et al., Market-1501, ICCV 2015).
 
-    With `camera_filter` ``"market"`` the query's own person in the query's own camera counts
-    neither as hit nor as miss; with ``"none"`` every picture counts. Equal distances keep the
-    gallery's order. Queries are taken in chunks, so that the working memory stays within
-    `memory_mb` MiB. Raises ValueError when no query has a match.
+    A match is a picture of the same pid; pid -1 is junk and counts neither as hit nor as miss. With
+    `camera_filter` ``"market"`` the same holds for the query's own person in the query's own
+    camera; with ``"none"`` every picture counts. Equal distances keep the gallery's order.
+
+    `ap_rule` ``"standard"`` is the mean of the precisions at the matches, ``"trapezoid"`` takes the
+    area under the precision-recall line, as Market-1501's own MATLAB code does. `single_shot` n
+    draws one picture a person for the gallery, n times for every query (CUHK03's first protocol;
+    from `seed`), and gives the mean CMC; mAP and mINP stay those of the whole gallery.
+
+    Distances are computed where the vectors lie, in chunks of `memory_mb` MiB at most; no row is
+    sorted whole, because only the places of the matches are counted. Raises ValueError for vectors
+    that cannot be compared and when no query has a match.
     """
-    ignores_camera = ignores_own_camera(camera_filter)
-    if not len(query) or not len(gallery):
-        raise ValueError("There is nothing to rank: the query or the gallery is empty.")
-    # A chunk's distances (4 bytes), order (8) and masks (about 12) for each of its pairs.
-    chunk = max(1, memory_mb * 2**20 // (24 * len(gallery)))
-    firsts, aps, inps = [], [], []
-    for rows in torch.arange(len(query)).split(chunk):
-        distances = pairwise(query.vectors[rows], gallery.vectors, metric)
-        same = query.pids[rows, None] == gallery.pids
-        junk = (
-            same & (query.camids[rows, None] == gallery.camids) if ignores_camera else same & False
-        )
-        order = distances.argsort(dim=1, stable=True)  # (q, G), nearest first
-        junk, hits = junk.gather(1, order), (same & ~junk).gather(1, order)
-        place = (~junk).cumsum(1).clamp(min=1)  # counts from 1, junk skipped
-        found = hits.cumsum(1)
-        total = found[:, -1].double()  # (q,) matches of each query
-        aps.append((found / place * hits).sum(1, dtype=torch.double) / total)  # 0 / 0: no match
-        firsts.append(torch.where(hits, place, len(gallery) + 1).amin(1))
-        inps.append(total / (place * hits).amax(1))
-    first, ap, inp = torch.cat(firsts), torch.cat(aps), torch.cat(inps)
-    valid = ~ap.isnan()
-    count = int(valid.sum())
-    if not count:
-        raise ValueError(
-            "No query has a match in the gallery, so there is nothing to measure; if all pictures "
-            "of a person come from one camera, set TEST.CAMERA_FILTER none."
-        )
-    places = torch.bincount(first[valid], minlength=len(gallery) + 1)[1 : len(gallery) + 1]
-    cmc = places.cumsum(0).double() / count
-    return Ranking(cmc, ap[valid].mean().item(), inp[valid].mean().item(), ap, count)
+    check_comparable(query, gallery, metric)
+    choose("AP rule", ap_rule, dict.fromkeys(AP_RULES))
+    matches = Matches(query, gallery, camera_filter)
+    shots = SingleShots(gallery.pids.numpy(), single_shot, seed) if single_shot else None
+    tally = Tally(len(query), len(gallery))
+    nears = []
+    with tqdm(
+        total=len(query), desc="Ranking", unit="query", leave=False, disable=None, delay=2
+    ) as bar:
+        for rows, part in distances(query.vectors, gallery.vectors, metric, memory_mb):
+            hits, junk = matches.of(rows)
+            part[:, matches.junk_columns] = torch.inf
+            part[junk.rows, junk.columns] = torch.inf
+            tally.add(rows, part, hits)
+            if shots:
+                shots.play(part.cpu().numpy(), hits)
+            if topk:
+                nears.append([x.cpu() for x in nearest(part, topk)])
+            bar.update(len(part))
+    found = tally.ranking(ap_rule)
+    if shots:
+        found = replace(found, cmc=torch.from_numpy(shots.cmc))
+    if topk:
+        values, columns = (torch.cat(x) for x in zip(*nears, strict=True))
+        columns = columns.masked_fill(values.isinf(), -1)
+        found = replace(found, topk=columns, topk_distances=values)
+    return found
+
+
+class Tally:
+    """Collects the places of all matches, chunk by chunk, and turns them into a `Ranking`."""
+
+    def __init__(self, queries: int, gallery: int):
+        self.queries, self.gallery = queries, gallery
+        self._rows: list[np.ndarray] = []
+        self._places: list[np.ndarray] = []
+
+    def add(self, rows: slice, distances: Tensor, hits: Pairs) -> None:
+        """Count the `hits` in the `distances` of the queries `rows`; junk there is infinite."""
+        self._rows.append(hits.rows + rows.start)
+        self._places.append(places(distances, hits))
+
+    def ranking(self, ap_rule: str = "standard") -> Ranking:
+        """The figures. Raises ValueError when no query has a match."""
+        rows, spots = np.concatenate(self._rows), np.concatenate(self._places)
+        order = np.lexsort((spots, rows))
+        rows, spots = rows[order], spots[order]
+        totals = np.bincount(rows, minlength=self.queries)  # (Q,) matches of each query
+        starts = totals.cumsum() - totals
+        valid = totals > 0
+        if not valid.any():
+            raise ValueError(
+                "No query has a match in the gallery, so there is nothing to measure; if all "
+                "pictures of a person come from one camera, set TEST.CAMERA_FILTER none."
+            )
+        found = 1.0 + np.arange(len(rows)) - starts[rows]  # matches up to and with this one
+        precision = found / spots
+        if ap_rule == "trapezoid":  # the mean of the precisions at the match and just before it
+            before = np.where(spots == 1, 1.0, (found - 1) / np.maximum(spots - 1, 1))
+            precision = (precision + before) / 2
+        sums = np.bincount(rows, precision, minlength=self.queries)
+        ap = np.where(valid, sums / np.maximum(totals, 1), np.nan)
+        first, last = spots[starts[valid]], spots[(starts + totals)[valid] - 1]
+        cmc = np.bincount(first, minlength=self.gallery + 1)[1:].cumsum() / len(first)
+        means = float(ap[valid].mean()), float((totals[valid] / last).mean())
+        return Ranking(torch.from_numpy(cmc), *means, torch.from_numpy(ap), len(first))

@@ -1,34 +1,69 @@
-"""Rankings as a table."""
+"""Rankings as tables."""
 
 from dataclasses import dataclass, field
 
+from torch import Tensor
+
 from reidtools.evaluation.ranking import Ranking
+from reidtools.evaluation.verification import Verification
 
 RANKS = (1, 5, 10, 20, 50)
+Rows = dict[str, dict[str, float]]
 
 
 @dataclass
 class Report:
-    """Figures of one or several test sets, in percent: ``report.figures["market1501"]["mAP"]``."""
+    """Figures of one or several test sets: ``report.figures["market1501"]["mAP"]``, in percent.
 
-    figures: dict[str, dict[str, float]] = field(default_factory=dict)
+    `figures` are always those of the plain protocol. What was measured otherwise (re-ranked, with
+    a centroid gallery, as verification …) is in `others`, by title, and has tables of its own, so
+    that no column mixes what cannot be compared. `cmc` and `verifications` hold what curves are
+    drawn from.
+    """
 
-    def add(self, dataset: str, ranking: Ranking) -> dict[str, float]:
-        """Add a test set; returns its figures. A rank beyond the gallery counts as its last."""
+    figures: Rows = field(default_factory=dict)
+    others: dict[str, Rows] = field(default_factory=dict)
+    cmc: dict[str, Tensor] = field(default_factory=dict)
+    verifications: dict[str, Verification] = field(default_factory=dict)
+
+    def add(self, dataset: str, ranking: Ranking, title: str = "") -> dict[str, float]:
+        """Add the ranking of a test set; returns its figures.
+
+        A rank beyond the gallery counts as its last. A `title` says what is not plain about it.
+        """
         cmc = ranking.cmc
         row = {f"Rank-{k}": 100 * cmc[min(k, len(cmc)) - 1].item() for k in RANKS}
         row |= {"mAP": 100 * ranking.mAP, "mINP": 100 * ranking.mINP}
-        self.figures[dataset] = row | {"valid queries": ranking.num_valid}
-        return self.figures[dataset]
+        row |= {"valid queries": ranking.num_valid}
+        if not title:
+            self.cmc[dataset] = cmc
+        return self.add_row(dataset, row, title)
+
+    def add_row(self, dataset: str, row: dict[str, float], title: str = "") -> dict[str, float]:
+        """Add figures of another kind under a `title`; returns them."""
+        (self.others.setdefault(title, {}) if title else self.figures)[dataset] = row
+        return row
+
+    def verify(self, dataset: str, verification: Verification) -> dict[str, float]:
+        """Add how well pairs of a test set are told apart; returns the figures."""
+        self.verifications[dataset] = verification
+        return self.add_row(dataset, verification.figures(), "Verification")
 
     @property
     def mAP(self) -> float:
-        """Mean over the test sets, in percent: what the best checkpoint is chosen by."""
+        """Mean of the plain mAP over the test sets: what the best checkpoint is chosen by."""
         return sum(row["mAP"] for row in self.figures.values()) / len(self.figures)
 
     def __str__(self) -> str:
-        from tabulate import tabulate
+        tables = [_table(self.figures)]
+        tables += [f"{title}\n{_table(rows)}" for title, rows in self.others.items()]
+        return "\n\n".join(tables)
 
-        head = ["Dataset", *next(iter(self.figures.values()))]
-        rows = [[name, *row.values()] for name, row in self.figures.items()]
-        return tabulate(rows, head, "pipe", floatfmt=".2f")
+
+def _table(rows: Rows) -> str:
+    from tabulate import tabulate
+
+    head = ["Dataset", *next(iter(rows.values()))]
+    return tabulate(
+        [[name, *row.values()] for name, row in rows.items()], head, "pipe", floatfmt=".2f"
+    )

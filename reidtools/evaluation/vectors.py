@@ -1,18 +1,25 @@
 """Embeddings with the names that belong to them, and the one function that computes them."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
+from tqdm import tqdm
+
+from reidtools.ops.distances import ANGULAR
+from reidtools.registry import choose
 
 
 @dataclass(frozen=True)
 class Vectors:
     """`vectors` float (N, D), one row a picture, with its `pids` (N,), `camids` (N,) and `paths`.
 
-    Raises ValueError when the lengths differ or a vector has a value that is not finite.
+    Lists and NumPy arrays become tensors; vectors of whole numbers become float32. `pids` and
+    `camids` lie on the CPU, wherever the vectors lie. Raises ValueError when a shape is another,
+    the lengths differ or a vector has a value that is not finite.
     """
 
     vectors: Tensor
@@ -21,38 +28,141 @@ class Vectors:
     paths: list[str] | None = None
 
     def __post_init__(self):
+        vectors = torch.as_tensor(self.vectors)
+        if vectors.ndim != 2:
+            raise ValueError(
+                f"Vectors are (pictures, dimensions); these are {tuple(vectors.shape)}. Put one "
+                "picture in each row."
+            )
+        if not vectors.is_floating_point():
+            vectors = vectors.float()
+        made = {name: _whole_numbers(name, getattr(self, name)) for name in ("pids", "camids")}
+        if self.paths is not None:
+            made["paths"] = [str(path) for path in self.paths]
+        for name, value in {"vectors": vectors, **made}.items():
+            object.__setattr__(self, name, value)
         lengths = {name: len(value) for name, value in vars(self).items() if value is not None}
         if len(set(lengths.values())) > 1:
             raise ValueError(f"Vectors and their names must be equally many; these are {lengths}.")
-        bad = (~torch.isfinite(self.vectors).all(1)).nonzero().flatten().tolist()
+        bad = _not_finite(vectors)
         if bad:
-            names = ", ".join(self.paths[i] if self.paths else f"row {i}" for i in bad[:5])
             raise ValueError(
                 f"{len(bad)} of {len(self)} vectors have values that are no numbers (first: "
-                f"{names}); check the weights and these pictures."
+                f"{self.names(bad)}); check the weights and these pictures."
             )
 
     def __len__(self) -> int:
         return len(self.vectors)
 
+    def names(self, rows: list[int]) -> str:
+        """The first five of `rows` for a message: their paths, or their numbers."""
+        return ", ".join(self.paths[i] if self.paths else f"row {i}" for i in rows[:5])
+
+    def to(self, target: torch.device | torch.dtype | str) -> "Vectors":
+        """The same with the vectors on another device or in another dtype, as `Tensor.to`."""
+        return replace(self, vectors=self.vectors.to(target))
+
+
+def _whole_numbers(name: str, values: Any) -> Tensor:
+    """`values` as an int64 tensor (N,) on the CPU."""
+    try:
+        numbers = torch.as_tensor(values)
+    except (TypeError, ValueError):  # names instead of numbers
+        numbers = None
+    if numbers is None or numbers.ndim != 1 or (numbers.is_floating_point() and len(numbers)):
+        raise ValueError(f"{name} must be one whole number a picture; number the names first.")
+    return numbers.to("cpu", torch.long)
+
+
+def _not_finite(vectors: Tensor) -> list[int]:
+    """The rows that hold a NaN or an infinity, found without a mask as large as the vectors."""
+    # A sum with such a value is not finite; sums of large finite values may also overflow.
+    suspects = (~vectors.sum(1).isfinite()).nonzero().flatten()
+    return [
+        row
+        for some in suspects.split(4096)
+        for row in some[~vectors[some].isfinite().all(1)].tolist()
+    ]
+
+
+def check_comparable(query: Vectors, gallery: Vectors, metric: str) -> None:
+    """Raise ValueError where distances of `query` to `gallery` would fail or mean nothing.
+
+    That is: nothing on one side, different dimensions, dtypes or devices, and, for the metrics that
+    compare directions, vectors without one (shorter than 1e-12).
+    """
+    if not len(query) or not len(gallery):
+        raise ValueError("There is nothing to rank: the query or the gallery is empty.")
+    a, b = query.vectors, gallery.vectors
+    if a.shape[1] != b.shape[1]:
+        raise ValueError(
+            f"Query vectors have {a.shape[1]} dimensions, gallery vectors {b.shape[1]}; embed both "
+            "with the same model."
+        )
+    if (a.dtype, a.device) != (b.dtype, b.device):
+        raise ValueError(
+            f"Query vectors are {a.dtype} on {a.device}, gallery vectors {b.dtype} on {b.device}; "
+            "bring one side to the other with .to(dtype) or .to(device)."
+        )
+    if metric not in ANGULAR:
+        return
+    for side, vectors in (("query", query), ("gallery", gallery)):
+        lengths = torch.linalg.vector_norm(vectors.vectors, dim=1)
+        bad = (lengths < 1e-12).nonzero().flatten().tolist()
+        if bad:
+            raise ValueError(
+                f"{len(bad)} of {len(vectors)} {side} vectors are zero and have no direction "
+                f"(first: {vectors.names(bad)}); check these pictures and the weights, or compare "
+                "with TEST.METRIC euclidean."
+            )
+
+
+def _mean_of_normalized(a: Tensor, b: Tensor) -> Tensor:
+    return (F.normalize(a) + F.normalize(b)) / 2
+
+
+def _mean_of_raw(a: Tensor, b: Tensor) -> Tensor:
+    return (a + b) / 2
+
+
+FLIPS = {"off": None, "normalized": _mean_of_normalized, "raw": _mean_of_raw}
+
 
 @torch.inference_mode()
 def embed(
-    model: nn.Module, batches: Iterable[dict[str, Any]], amp: torch.dtype | None = None
+    model: nn.Module,
+    batches: Iterable[dict[str, Any]],
+    amp: torch.dtype | None = None,
+    progress: str = "Embedding",
+    *,
+    flip: str = "off",
 ) -> Vectors:
-    """The `Vectors` of all pictures in `batches`, in order, on the CPU.
+    """The `Vectors` of all pictures in `batches`, in order, float32, on the CPU.
 
-    `model(images)` gives (features, embeddings); the embeddings are what is compared. The model is
-    put into evaluation mode for the time of the call. `amp` is the dtype of autocast, or None.
+    `model(images)` gives (features, embeddings); the embeddings are what is compared. Images are
+    (B, 3, H, W), or (B, T, 3, H, W) for tracklets. The model is put into evaluation mode for the
+    time of the call. `amp` is the dtype of autocast, or None. A pass of some seconds shows a bar
+    called `progress` in a terminal.
+
+    With `flip` every picture is also seen mirrored, in the same batch: ``"normalized"`` takes the
+    mean of both embeddings, each brought to length 1, ``"raw"`` the mean of both as they are (as
+    FastReID); ``"off"`` sees it once. Another name is a `LookupError`.
     """
-    training, device = model.training, next(model.parameters()).device
+    join = choose("flip", flip, FLIPS)
+    training = model.training
     model.eval()
     rows, paths = [], []
     try:
-        for batch in batches:
-            with torch.autocast(device.type, amp, enabled=amp is not None):
-                _, embeddings = model(batch["images"])
-            rows.append((embeddings.float().cpu(), batch["pids"].cpu(), batch["camids"].cpu()))
+        for batch in tqdm(batches, desc=progress, unit="batch", leave=False, disable=None, delay=2):
+            images = batch["images"]
+            if join:
+                images = torch.cat([images, images.flip(-1)])
+            with torch.autocast(images.device.type, amp, enabled=amp is not None):
+                _, embeddings = model(images)
+            embeddings = embeddings.float()
+            if join:
+                embeddings = join(*embeddings.chunk(2))
+            rows.append((embeddings.cpu(), batch["pids"].cpu(), batch["camids"].cpu()))
             paths += batch["paths"]
     finally:
         model.train(training)

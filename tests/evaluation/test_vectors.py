@@ -1,33 +1,44 @@
+import math
+
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from reidtools.evaluation import Vectors, embed
+from reidtools.evaluation.vectors import FLIPS, check_comparable
 
 
 class Twice(nn.Module):
     def __init__(self):
         super().__init__()
         self.weight = nn.Parameter(torch.tensor(2.0))
+        self.seen = []
 
     def forward(self, images):
         assert not self.training
-        return images, self.weight * images
+        self.seen.append(images)
+        return images, self.weight * images.flatten(1)
 
 
 def batch(values):
-    count = len(values)
+    images = torch.tensor(values)
+    count = len(images)
     return {
-        "images": torch.tensor(values).view(count, 1),
+        "images": images if images.ndim > 1 else images[:, None],
         "pids": torch.arange(count),
         "camids": torch.zeros(count, dtype=torch.long),
         "paths": [f"{value}.jpg" for value in values],
     }
 
 
+def ones(rows, dim=4, **kwargs):
+    return Vectors(torch.ones(rows, dim, **kwargs), [1] * rows, [0] * rows)
+
+
 def test_embed_joins_batches_and_leaves_the_model_in_its_mode():
     model = Twice().train()
-    found = embed(model, [batch([1.0, 2.0]), batch([3.0])])
+    found = embed(model, (batch(values) for values in ([1.0, 2.0], [3.0])))
     assert found.vectors.tolist() == [[2.0], [4.0], [6.0]]
     assert found.pids.tolist() == [0, 1, 0]
     assert found.paths == ["1.0.jpg", "2.0.jpg", "3.0.jpg"]
@@ -39,9 +50,122 @@ def test_nothing_to_embed_is_an_error():
         embed(Twice(), [])
 
 
+@pytest.mark.parametrize(
+    ("flip", "expected"),
+    [
+        ("off", [6.0, 8.0]),
+        ("raw", [7.0, 7.0]),  # the mean of (6, 8) and, mirrored, (8, 6)
+        ("normalized", [0.7, 0.7]),  # the mean of (0.6, 0.8) and (0.8, 0.6)
+    ],
+)
+def test_a_mirrored_picture_on_paper(flip, expected):
+    model = Twice()
+    found = embed(model, [batch([[3.0, 4.0]])], flip=flip)
+    torch.testing.assert_close(found.vectors, torch.tensor([expected]))
+    assert found.paths == ["[3.0, 4.0].jpg"] and len(model.seen) == 1  # both views in one batch
+
+
+@pytest.mark.parametrize("flip", sorted(FLIPS))
+@pytest.mark.parametrize("shape", [(5, 3, 4, 2), (5, 6, 3, 4, 2)], ids=["pictures", "tracklets"])
+def test_mirroring_turns_the_width_and_keeps_pictures_together(flip, shape):
+    """A batch of five is the same as five batches of one; twice mirrored is not mirrored."""
+    images = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    together, mirrored = (
+        embed(Twice(), [batch(x.tolist())], flip=flip).vectors for x in (images, images.flip(-1))
+    )
+    single = embed(Twice(), [batch(x[None].tolist()) for x in images], flip=flip).vectors
+    torch.testing.assert_close(together, single)
+    assert torch.allclose(together, mirrored) == (flip != "off")
+
+
+def test_both_views_keep_the_memory_format():
+    images = torch.rand(2, 3, 4, 6).to(memory_format=torch.channels_last)
+    model = Twice()
+    embed(model, [{**batch([[0.0], [0.0]]), "images": images}], flip="raw")
+    assert model.seen[0].is_contiguous(memory_format=torch.channels_last)
+
+
+def test_an_unknown_flip_is_refused_with_a_suggestion():
+    with pytest.raises(LookupError, match="Did you mean 'normalized'"):
+        embed(Twice(), [batch([1.0])], flip="normalised")
+
+
 def test_vectors_check_themselves():
     ids = torch.zeros(2, dtype=torch.long)
     with pytest.raises(ValueError, match=r"equally many.*'vectors': 3"):
         Vectors(torch.zeros(3, 4), ids, ids)
     with pytest.raises(ValueError, match=r"1 of 2 vectors.*b\.jpg"):
         Vectors(torch.tensor([[1.0], [torch.nan]]), ids, ids, ["a.jpg", "b.jpg"])
+    with pytest.raises(ValueError, match=r"these are \(2,\)\. Put one picture in each row"):
+        Vectors(torch.zeros(2), ids, ids)
+    with pytest.raises(ValueError, match="pids must be one whole number"):
+        Vectors(torch.zeros(2, 4), ["0001", "0002"], ids)
+    with pytest.raises(ValueError, match="camids must be one whole number"):
+        Vectors(torch.zeros(2, 4), ids, [0.5, 1.0])
+    with pytest.raises(ValueError, match="camids must be one whole number"):
+        Vectors(torch.zeros(2, 4), ids, ids[:, None])
+
+
+def test_rows_that_are_not_finite_are_found_among_large_ones():
+    """A row of large numbers overflows when it is summed, and is fine; NaN and infinity are not."""
+    values = torch.ones(9000, 2)
+    values[0], values[7], values[8500, 1] = 3e38, torch.tensor([-math.inf, math.inf]), math.nan
+    ids = [0] * len(values)
+    with pytest.raises(ValueError, match=r"2 of 9000 vectors .* \(first: row 7, row 8500\)"):
+        Vectors(values, ids, ids)
+    values[7:] = 0
+    assert len(Vectors(values, ids, ids)) == 9000
+
+
+def test_lists_and_arrays_become_tensors():
+    made = Vectors([[1, 2], [3, 4]], np.array([5, 6], np.int32), [0, 1], np.array(["a", "b"]))
+    assert made.vectors.dtype == torch.float32 and made.vectors.tolist() == [[1, 2], [3, 4]]
+    assert made.pids.dtype == made.camids.dtype == torch.long and made.pids.tolist() == [5, 6]
+    assert made.paths == ["a", "b"]
+    assert Vectors(np.ones((2, 3)), [0, 1], [0, 1]).vectors.dtype == torch.float64
+    assert len(Vectors(torch.ones(0, 3), [], [])) == 0
+    values = torch.ones(2, 3)
+    assert Vectors(values, [0, 1], [0, 1]).vectors is values  # no copy
+
+
+def test_only_the_vectors_move():
+    made = Vectors([[1.0, 2.0]], [5], [0], ["a"])
+    moved = made.to(torch.float64)
+    assert moved.vectors.dtype == torch.float64 and made.vectors.dtype == torch.float32
+    assert moved.pids is made.pids and moved.paths == ["a"]
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_on_a_gpu():
+    made = Vectors(torch.ones(2, 3, device="cuda"), torch.tensor([1, 2]).cuda(), [0, 1])
+    assert made.vectors.is_cuda and not made.pids.is_cuda
+    assert not made.to("cpu").vectors.is_cuda
+    check_comparable(made, made, "cosine")
+    with pytest.raises(ValueError, match=r"on cuda:0.* on cpu; bring .* \.to\(device\)"):
+        check_comparable(made, made.to("cpu"), "cosine")
+    with pytest.raises(ValueError, match="values that are no numbers"):
+        Vectors(made.vectors * torch.nan, [1, 2], [0, 1])
+
+
+@pytest.mark.parametrize("metric", ["cosine", "euclidean"])
+def test_what_cannot_be_compared_is_refused(metric):
+    check_comparable(ones(2), ones(3), metric)
+    for query, gallery in ((ones(0), ones(3)), (ones(2), ones(0))):
+        with pytest.raises(ValueError, match="nothing to rank"):
+            check_comparable(query, gallery, metric)
+    with pytest.raises(ValueError, match=r"have 4 dimensions.* 512; .*the same model"):
+        check_comparable(ones(2), ones(3, 512), metric)
+    with pytest.raises(ValueError, match=r"float32 on cpu.*float64 on cpu; bring .* \.to\(dtype\)"):
+        check_comparable(ones(2), ones(3, dtype=torch.float64), metric)
+
+
+def test_a_vector_without_a_direction_is_named():
+    values = torch.ones(9, 4)
+    values[2:] = torch.tensor([1e-13, 0, 0, 0])
+    gallery = Vectors(values, [1] * 9, [0] * 9, [f"{i}.jpg" for i in range(9)])
+    for metric in ("cosine", "arccos"):
+        with pytest.raises(ValueError, match=r"7 of 9 gallery .*2\.jpg.* 6\.jpg\); .*euclidean"):
+            check_comparable(ones(2), gallery, metric)
+    with pytest.raises(ValueError, match=r"1 of 1 query .*row 0"):
+        check_comparable(Vectors(torch.zeros(1, 4), [1], [0]), gallery, "cosine")
+    check_comparable(ones(2), gallery, "euclidean")

@@ -1,0 +1,27 @@
+"""Low resolution from high resolution: the one way pictures lose detail here."""
+
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+
+def degrade(images: Tensor, scale: float) -> Tensor:
+    """What a camera `scale` times as coarse would have seen, at the old size.
+
+    Float (B, C, H, W) -> the same shape and memory format: bicubic down to the whole part of
+    H / scale x W / scale, bicubic back up to H x W, both without antialiasing, as the octuplet
+    recipe does to normalised batches. The whole picture is covered whether `scale` divides H and W
+    or not, so nothing moves. `scale` 1 gives `images` itself. Raises ValueError for a `scale` below
+    1, or one that leaves no pixel of a side.
+    """
+    height, width = images.shape[-2:]
+    if not 1 <= scale <= min(height, width):
+        raise ValueError(
+            f"A picture of {height} x {width} cannot be made {scale} times as coarse; choose a "
+            f"scale from 1 (nothing is lost) to {min(height, width)}."
+        )
+    if scale == 1:
+        return images
+    small = (int(height / scale), int(width / scale))
+    for size in (small, (height, width)):
+        images = interpolate(images, size=size, mode="bicubic", align_corners=False)
+    return images
