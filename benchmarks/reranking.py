@@ -3,7 +3,7 @@
 Sides that take turns in one run:
 
 - product: ``torch.mm`` of chunks of query + gallery with all of them into one reused buffer;
-- rerank: `reidtools.evaluation.rerank`, from features to mAP;
+- rerank: `reidtools.evaluation.reranking`, from features to mAP;
 - dense (`--dense`): the same formula written plainly with NumPy as toolboxes have it: whole
   matrices of distances, places and weights of N x N, a loop over rows. It needs some 30 bytes for
   each of N x N pairs, so take a small size; its distances are compared with ours first.
@@ -24,7 +24,7 @@ import torch
 from benchmarks.ranking import Side, compare, features, options_parser, product, size_of
 from reidtools.engine.environment import describe
 from reidtools.evaluation import Vectors, rank
-from reidtools.evaluation.rerank import reciprocal, rerank
+from reidtools.evaluation.reranking import reciprocal, rerank
 
 K1, K2, LAMBDA = 20, 6, 0.3
 OPTIONS = {"k1": K1, "k2": K2, "lambda_": LAMBDA, "variant": "original"}

@@ -20,7 +20,6 @@ from reidtools.evaluation import (
     Report,
     Vectors,
     centralize,
-    density,
     embed,
     expand,
     rank,
@@ -28,6 +27,7 @@ from reidtools.evaluation import (
     rerank,
     verify,
 )
+from reidtools.evaluation.density import density
 from reidtools.evaluation.features import fingerprint, read_vectors, write_vectors
 from reidtools.modeling import Embedder
 

@@ -1,11 +1,10 @@
 """Vectors in, rankings and figures out."""
 
 from reidtools.evaluation.centroids import rank_centroids
-from reidtools.evaluation.density import density
 from reidtools.evaluation.expansion import centralize, expand
 from reidtools.evaluation.ranking import Ranking, rank
 from reidtools.evaluation.report import Report
-from reidtools.evaluation.rerank import rerank
+from reidtools.evaluation.reranking import rerank
 from reidtools.evaluation.vectors import Vectors, embed
 from reidtools.evaluation.verification import Verification, verify
 
@@ -15,7 +14,6 @@ __all__ = [
     "Vectors",
     "Verification",
     "centralize",
-    "density",
     "embed",
     "expand",
     "rank",

@@ -24,30 +24,32 @@ def _count_cpu(distances: Tensor, pairs: Pairs) -> np.ndarray:
     Only what is nearer than a row's farthest match is sorted: values alone, which NumPy does with
     vector instructions.
     """
-    matrix, columns = distances.numpy(), pairs.columns
-    before = np.empty(len(columns), np.int64)
+    matrix = distances.numpy()
+    high, wide = matrix.shape
+    values = matrix[pairs.rows, pairs.columns]
+    farthest = np.full(high, -np.inf, matrix.dtype)
+    np.maximum.at(farthest, pairs.rows, values)
+    before = np.empty(len(values), np.int64)
 
-    def count(row: int) -> None:
-        here = slice(pairs.ends[row], pairs.ends[row + 1])
-        line, own = matrix[row], columns[here]
-        if not len(own):
-            return
-        values = line[own]
-        near = line[line <= values.max()]
-        near.sort()
-        left = near.searchsorted(values)
-        tied = near.searchsorted(values, "right") - left > 1
-        for i in np.flatnonzero(tied):
-            left[i] += np.count_nonzero(line[: own[i]] == values[i])
-        before[here] = left
+    def count(start: int) -> None:
+        lines = matrix[start : start + step]
+        near = np.flatnonzero(lines <= farthest[start : start + step, None])
+        starts = near.searchsorted(wide * np.arange(len(lines) + 1))
+        nearest = lines.reshape(-1).take(near)
+        for row, line in enumerate(lines):
+            here = slice(pairs.ends[start + row], pairs.ends[start + row + 1])
+            own, own_values = pairs.columns[here], values[here]
+            ordered = nearest[starts[row] : starts[row + 1]]
+            ordered.sort()
+            left = ordered.searchsorted(own_values)
+            tied = ordered.searchsorted(own_values, "right") - left > 1
+            for i in np.flatnonzero(tied):
+                left[i] += np.count_nonzero(line[: own[i]] == own_values[i])
+            before[here] = left
 
-    def count_all(rows: range) -> None:
-        for row in rows:
-            count(row)
-
-    workers = min(torch.get_num_threads(), len(matrix))
-    with ThreadPoolExecutor(workers) as pool:  # NumPy works outside Python's lock
-        list(pool.map(count_all, [range(i, len(matrix), workers) for i in range(workers)]))
+    step = max(1, 2**22 // wide)
+    with ThreadPoolExecutor(torch.get_num_threads()) as pool:  # NumPy works outside Python's lock
+        list(pool.map(count, range(0, high, step)))
     return before
 
 

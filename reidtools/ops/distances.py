@@ -68,29 +68,63 @@ def chunks(
     A chunk (n, M) lies in one buffer of at most `memory_mb` MiB that the next chunk overwrites;
     the caller may write into it. No copy of `b` is made. Without gradients.
     """
-    choose("metric", metric, DISTANCES)
-    fits = max(1, memory_mb * 2**20 // (a.element_size() * max(1, len(b))))
-    count = math.ceil(len(a) / math.ceil(len(a) / fits)) if len(a) else 1  # chunks of one size
-    buffer = a.new_empty(min(count, len(a)), len(b))
-    angular = metric in ANGULAR
-    # In blocks, so that no second b is made on the way.
-    squares = torch.cat([block.square().sum(1) for block in b.split(4096)])
-    scales, one = -1 / squares.sqrt().clamp(min=1e-12), a.new_ones(())
-    for start in range(0, len(a), count):
-        rows = slice(start, min(start + count, len(a)))
-        part = a[rows]
-        out = buffer[: len(part)]
-        if angular:
-            torch.mm(F.normalize(part), b.T, out=out)
-            torch.addcmul(one, out, scales, out=out)
-            if metric == "arccos":
-                out.neg_().add_(1).clamp_(-1 + 1e-5, 1 - 1e-5).arccos_()
-        else:
-            torch.mm(part * -2, b.T, out=out)
-            out.add_(squares).add_(part.square().sum(1, keepdim=True)).clamp_(min=0)
-            if metric == "euclidean":
-                out.clamp_(min=1e-12).sqrt_()
+    others = _lengths(b, metric)
+    buffer, parts = _parts(a, len(b), memory_mb)
+    for rows in parts:
+        out = buffer[: rows.stop - rows.start]
+        _fill(out, a[rows], b, others, metric)
         yield rows, out
+
+
+@torch.no_grad()
+def triangle(
+    a: Tensor, metric: str = "euclidean", memory_mb: int = 256
+) -> Iterator[tuple[slice, Tensor]]:
+    """The upper half of the distances of `a` to itself, in half the time.
+
+    As `chunks`, but of a[rows] to ``a[rows.start:]``: (n, N - rows.start).
+    """
+    others = _lengths(a, metric)
+    buffer, parts = _parts(a, len(a), memory_mb)
+    for rows in parts:
+        wide = len(a) - rows.start
+        out = buffer.flatten()[: (rows.stop - rows.start) * wide].view(-1, wide)
+        _fill(out, a[rows], a[rows.start :], others[rows.start :], metric)
+        yield rows, out
+
+
+def _parts(a: Tensor, wide: int, memory_mb: int) -> tuple[Tensor, list[slice]]:
+    """A buffer (n, wide) of at most `memory_mb` MiB, and the rows of `a` that it takes at a time."""
+    fits = max(1, memory_mb * 2**20 // (a.element_size() * max(1, wide)))
+    count = math.ceil(len(a) / math.ceil(len(a) / fits)) if len(a) else 1  # parts of one size
+    starts = range(0, len(a), count)
+    return a.new_empty(count, wide), [slice(i, min(i + count, len(a))) for i in starts]
+
+
+def _lengths(b: Tensor, metric: str) -> Tensor:
+    """What `_fill` has to know of b (M, D): -1 / |b| for angular metrics, else |b|^2; (M,)."""
+    choose("metric", metric, DISTANCES)
+    # In blocks, so that no second b is made on the way.
+    squares = torch.cat([b.new_empty(0), *(block.square().sum(1) for block in b.split(256))])
+    return squares.clamp_(min=1e-24).rsqrt_().neg_() if metric in ANGULAR else squares
+
+
+def _fill(out: Tensor, a: Tensor, b: Tensor, others: Tensor, metric: str) -> None:
+    """Put the distances of a (n, D) to b (M, D) into `out` (n, M)."""
+    angular, one = metric in ANGULAR, a.new_ones(())
+    torch.mm(F.normalize(a) if angular else -2 * a, b.T, out=out)
+    squares = a.square().sum(1, keepdim=True)
+    # On a CPU a few rows at a time are finished, while they are in its cache.
+    few = max(1, 2**19 // max(1, len(b))) if out.device.type == "cpu" else max(1, len(a))
+    for products, own in zip(out.split(few), squares.split(few), strict=True):
+        if angular:
+            torch.addcmul(one, products, others, out=products)
+        else:
+            products.add_(others).add_(own).clamp_(min=0)
+        if metric == "arccos":
+            products.neg_().add_(1).clamp_(-1 + 1e-5, 1 - 1e-5).arccos_()
+        elif metric == "euclidean":
+            products.clamp_(min=1e-12).sqrt_()
 
 
 def nearest(distances: Tensor, k: int) -> tuple[Tensor, Tensor]:

@@ -5,7 +5,7 @@ from itertools import pairwise as neighbours
 import pytest
 import torch
 
-from reidtools.ops.distances import DISTANCES, chunks, nearest, paired, pairwise
+from reidtools.ops.distances import DISTANCES, chunks, nearest, paired, pairwise, triangle
 
 NAIVE = {
     "arccos": lambda a, b: torch.arccos(a @ b / (a.norm() * b.norm())),
@@ -85,6 +85,20 @@ def test_chunks_are_the_rows_of_the_whole_and_may_be_written_into(metric):
             seen.append(rows)
         assert len(seen) == count and seen[0].start == 0 and seen[-1].stop == 700
         assert all(one.stop == after.start for one, after in neighbours(seen))
+
+
+@pytest.mark.parametrize("metric", sorted(DISTANCES))
+def test_a_triangle_is_the_upper_half(metric):
+    a = vectors(300, 9)
+    whole = pairwise(a, a, metric)
+    for memory_mb in (0, 99):
+        last = 0
+        for rows, part in triangle(a, metric, memory_mb):
+            torch.testing.assert_close(part, whole[rows, rows.start :], atol=1e-5, rtol=1e-9)
+            assert rows.start == last
+            last = rows.stop
+            part.fill_(torch.nan)
+        assert last == 300
 
 
 def test_chunks_of_nothing():

@@ -24,7 +24,7 @@ from tqdm import tqdm
 
 from reidtools.evaluation.ranking import Ranking, rank
 from reidtools.evaluation.vectors import Vectors
-from reidtools.ops.distances import ANGULAR, chunks, nearest, paired
+from reidtools.ops.distances import ANGULAR, chunks, nearest, paired, triangle
 from reidtools.registry import choose
 
 VARIANTS = ("original", "fastreid", "torchreid")
@@ -114,21 +114,36 @@ def reciprocal(
 def _neighbours(
     everyone: Tensor, metric: str, memory_mb: int, width: int
 ) -> tuple[Tensor, Tensor, np.ndarray]:
-    """Of every picture the farthest distance (N,) and the nearest `width`: distances, places."""
-    most, values, near = [], [], []
+    """Of every picture the farthest distance (N,) and the nearest `width`: distances, places.
+
+    Every distance is computed once, and counts for both of its pictures.
+    """
+    count, device = len(everyone), everyone.device
+    most = everyone.new_zeros(count)
+    values = everyone.new_full((count, width), torch.inf)
+    columns = torch.zeros(count, width, dtype=torch.int32, device=device)
+
+    def see(rows: slice, part: Tensor, first: int) -> None:
+        """Take in the distances of `rows` to the pictures from `first` on, later than all so far."""
+        found, places = nearest(part, width)
+        places = (places + first).to(columns)
+        found, places = torch.cat([values[rows], found], 1), torch.cat([columns[rows], places], 1)
+        values[rows], order = nearest(found, width)
+        columns[rows] = places.gather(1, order)
+        most[rows] = torch.maximum(most[rows], part.amax(1))
+
     with tqdm(
-        total=len(everyone), desc="Neighbours", unit="row", leave=False, disable=None, delay=2
+        total=count, desc="Neighbours", unit="row", leave=False, disable=None, delay=2
     ) as bar:
-        for rows, part in chunks(everyone, everyone, metric, memory_mb):
-            most.append(part.amax(1).cpu())
-            distances, columns = nearest(part, width)
-            own = torch.arange(rows.start, rows.stop, device=part.device)
-            lost = (columns != own[:, None]).all(1)  # among more than `width` equal pictures
-            columns[lost, -1] = own[lost]
-            values.append(distances.cpu())
-            near.append(columns.cpu().numpy().astype(np.int32))
+        for rows, part in triangle(everyone, metric, memory_mb // 2):
+            see(rows, part, rows.start)
+            if rows.stop < count:
+                see(slice(rows.stop, count), part[:, len(part) :].T.contiguous(), rows.start)
             bar.update(len(part))
-    return torch.cat(most), torch.cat(values), np.concatenate(near)
+    own = torch.arange(count, dtype=torch.int32, device=device)
+    lost = (columns != own[:, None]).all(1)  # among more than `width` equal pictures
+    columns[lost, -1] = own[lost]
+    return most.cpu(), values.cpu(), columns.cpu().numpy()
 
 
 def _expanded(near: np.ndarray, k1: int):

@@ -3,12 +3,12 @@ import pytest
 import torch
 
 from reidtools.evaluation import Vectors, rank, rerank
-from reidtools.evaluation.rerank import reciprocal
+from reidtools.evaluation.reranking import reciprocal
 from reidtools.ops.distances import pairwise
 
 
 def dense(query, gallery, k1, k2, lambda_):
-    """The formulas at the head of rerank.py with N x N matrices, in float64."""
+    """The formulas at the head of reranking.py with N x N matrices, in float64."""
     everyone = torch.cat([query, gallery]).double()
     distances = pairwise(everyone, everyone, "squared_euclidean").numpy()
     distances /= distances.max(axis=1, keepdims=True)
