@@ -1,7 +1,7 @@
 # make demo   set up .venv, draw the toy people, train a small OSNet on them, test it
 # make test   set up .venv, run all tests
 # make check  ruff, import layers, mypy on the leaves
-# make bench  measure the input pipeline
+# make bench  measure the input pipeline, ranking and re-ranking
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -29,6 +29,8 @@ check: .venv/ready
 
 bench: .venv/ready
 	$(BIN)/python benchmarks/pipeline.py
+	$(BIN)/python benchmarks/ranking.py
+	$(BIN)/python benchmarks/reranking.py
 
 clean:
 	rm -rf .venv build dist *.egg-info

@@ -54,6 +54,7 @@ def train(cfg: CfgNode) -> Report:
     parent = _parent(cfg)
     start = checkpoints.find_start(cfg.RESUME, cfg.OUTPUT_DIR, parent) if cfg.RESUME else None
     device = _seeded_device(cfg)
+    assess.rehearse(cfg)
     samples, tests = _data(cfg)
     trainer = _trainer(cfg, samples, device, pretrain=not (start or cfg.MODEL.WEIGHTS))
     build.try_out(cfg, trainer.model)
@@ -140,15 +141,17 @@ def calibrate(cfg: CfgNode, far: float, model: Embedder | None = None) -> dict[s
     where `evaluate` would write, and returns its content: threshold, metric, far, tar, eer …
     """
     logbook.set_up_logging()
-    device = _seeded_device(cfg)
-    tests = _test_splits(cfg)
-    if len(tests) > 1:
+    if not 0 < far < 1:
+        raise ValueError(f"The false accept rate is {far}; it is a share, such as 0.001.")
+    names = cfg.DATASETS.TESTS or cfg.DATASETS.NAMES
+    if len(names) > 1:
         raise ValueError(
-            f"A threshold comes from one test set, not from {', '.join(tests)}; name one in "
+            f"A threshold comes from one test set, not from {', '.join(names)}; name one in "
             "DATASETS.TESTS."
         )
+    device = _seeded_device(cfg)
     model = _ready(cfg, model, device)
-    ((name, sides),) = build.test_sets(cfg, tests, device).items()
+    ((name, sides),) = build.test_sets(cfg, _test_splits(cfg), device).items()
     amp = build.amp_dtype(cfg, device)
     query, gallery = assess.embeddings(cfg, model, name, sides, amp, keep=True)
     pairs = verify(query, gallery, **build.own(cfg.TEST, maker=verify))
@@ -157,9 +160,9 @@ def calibrate(cfg: CfgNode, far: float, model: Embedder | None = None) -> dict[s
     path = _output_folder(cfg) / "calibration.json"
     checkpoints.write_json(path, found | assess.settings(cfg))
     LOGGER.info(
-        "%s %.4f or nearer is the same person: %.2f %% of same pairs pass, %g of different ones. "
-        "Equal errors: %.2f %% at %.4f.\nWritten: %s",
-        *(cfg.TEST.METRIC, found["threshold"], 100 * found["tar"], far),
+        "A %s distance of at most %.4f means the same person: %.2f %% of same pairs pass, %g %% of "
+        "different ones. Equal errors: %.2f %% at %.4f.\nWritten: %s",
+        *(cfg.TEST.METRIC, found["threshold"], 100 * found["tar"], 100 * far),
         *(100 * found["eer"], found["eer_threshold"], path),
     )
     return found
@@ -267,6 +270,7 @@ def _ready(cfg: CfgNode, model: Embedder | None, device: torch.device) -> Embedd
             )
         LOGGER.info("Weights: %s", fitted)
     build.try_out(cfg, model.to(device))
+    assess.rehearse(cfg)
     return model
 
 

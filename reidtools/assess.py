@@ -29,11 +29,32 @@ from reidtools.evaluation import (
 )
 from reidtools.evaluation.density import density
 from reidtools.evaluation.features import fingerprint, read_vectors, write_vectors
+from reidtools.evaluation.vectors import FLIPS
 from reidtools.modeling import Embedder
+from reidtools.ops.degrade import degrade
+from reidtools.registry import choose
+from reidtools.visualize import curves
 
 LOGGER = logging.getLogger("reidtools")
 PLAIN = ("METRIC", "CAMERA_FILTER", "FLIP", "QUERY_SCALE", "GALLERY_SCALE")
 CENTROIDS = "Centroid gallery, made with ground-truth ids: not comparable with the other figures"
+
+
+def rehearse(cfg: CfgNode) -> None:
+    """Measure a handful of drawn vectors: a wrong option of TEST is found before any work is done.
+
+    Raises what the functions that take the options raise, and ImportError where TEST.PLOTS asks for
+    what is not installed.
+    """
+    choose("flip", cfg.TEST.FLIP, FLIPS)
+    for scale in (cfg.TEST.QUERY_SCALE, cfg.TEST.GALLERY_SCALE):
+        degrade(torch.zeros(1, 3, *size_test(cfg)), scale)
+    drawn = torch.randn(16, 4, generator=torch.Generator().manual_seed(0))
+    people, cameras = torch.arange(1, 17) // 4 + 1, torch.arange(16) % 4
+    query = Vectors(drawn, people, cameras)
+    measure(cfg, Report(), "rehearsal", query, query)
+    if cfg.TEST.PLOTS:
+        curves.require_matplotlib()
 
 
 def report_on(
@@ -179,13 +200,11 @@ def write_report(cfg: CfgNode, report: Report, folder: Path, about: dict[str, An
     figures = {"figures": report.figures, "others": report.others}
     checkpoints.write_json(files[0], {**about, **settings(cfg), **figures})
     if cfg.TEST.PLOTS:
-        from reidtools.visualize.curves import cmc_curves, roc_curves
-
         files.append(folder / "cmc.png")
-        cmc_curves(report.cmc, files[-1])
+        curves.cmc_curves(report.cmc, files[-1])
         if report.verifications:
             files.append(folder / "roc.png")
-            roc_curves(report.verifications, files[-1])
+            curves.roc_curves(report.verifications, files[-1])
     return files
 
 

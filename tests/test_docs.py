@@ -18,7 +18,8 @@ def blocks(file, language):
 
 COMMANDS = [
     line
-    for block in blocks("README.md", "bash")
+    for file in ("README.md", "docs/evaluation.md")
+    for block in blocks(file, "bash")
     for line in block.splitlines()
     if line.startswith("python ")
 ]
@@ -34,6 +35,13 @@ def test_the_python_of_the_readme_runs(tmp_path, monkeypatch):
     assert names["features"].grad is not None
 
 
+def test_the_python_of_the_evaluation_page_runs():
+    names = {}
+    for block in blocks("docs/evaluation.md", "python"):
+        exec(compile(block, "evaluation.md", "exec"), names)
+    assert 0.5 < names["found"].mAP < 1 and names["found"].num_valid == 100
+
+
 def test_the_loss_of_contributing_is_one():
     (block,) = blocks("CONTRIBUTING.md", "python")
     registered = block.replace("@LOSSES\n", "")  # nothing stays registered after this test
@@ -43,11 +51,12 @@ def test_the_loss_of_contributing_is_one():
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_every_command_of_the_readme_is_understood(command, monkeypatch):
+def test_every_command_is_understood(command, monkeypatch):
     monkeypatch.chdir(ROOT)
     _, tool, *words = shlex.split(command)
     assert Path(tool).is_file()
-    args = parse("A tool.", words, trains="train_net" in tool)
+    more = {"--far": {"type": float}} if "calibrate" in tool else None
+    args = parse("A tool.", words, trains="train_net" in tool, more=more)
     get_config(args.config_file, args.opts)
 
 

@@ -55,6 +55,17 @@ def test_the_two_ways_to_test_agree(trained):
     assert len(tables[0]) == 1 and tables[0] == tables[1] == tables[2]
 
 
+def test_a_threshold(trained):
+    folder, _ = trained
+    weights = "logs/toy/osnet_x0_25/baseline/exp0/1_last.pth"
+    done = run("calibrate.py", "--far", 0.2, "MODEL.WEIGHTS", weights, cwd=folder)
+    assert done.returncode == 0, done.stderr
+    assert "means the same person" in done.stdout
+    assert (folder / weights).parent.joinpath("test_1_last/calibration.json").is_file()
+    wrong = run("calibrate.py", "--far", 0, "MODEL.WEIGHTS", weights, cwd=folder)
+    assert wrong.returncode == 1 and "share" in wrong.stderr
+
+
 def test_resuming_with_a_path_the_old_way(trained):
     folder, _ = trained
     words = "MODEL.RESUME_TRAINING True MODEL.PRETRAIN_PATH".split()

@@ -79,7 +79,10 @@ def main(run) -> None:
         run()
     except (KeyError, IndexError):
         raise  # a fault of ours, which needs its traceback
-    except (LookupError, ValueError, TypeError, OSError, FloatingPointError) as error:
+    except (
+        *(LookupError, ValueError, TypeError, OSError, FloatingPointError),
+        ImportError,  # an extra that is not installed
+    ) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:

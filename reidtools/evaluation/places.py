@@ -1,6 +1,7 @@
 """The places of matches in a ranking, counted without sorting it."""
 
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -34,18 +35,20 @@ def _count_cpu(distances: Tensor, pairs: Pairs) -> np.ndarray:
     def count(start: int) -> None:
         lines = matrix[start : start + step]
         near = np.flatnonzero(lines <= farthest[start : start + step, None])
-        starts = near.searchsorted(wide * np.arange(len(lines) + 1))
-        nearest = lines.reshape(-1).take(near)
-        for row, line in enumerate(lines):
-            here = slice(pairs.ends[start + row], pairs.ends[start + row + 1])
-            own, own_values = pairs.columns[here], values[here]
-            ordered = nearest[starts[row] : starts[row + 1]]
-            ordered.sort()
-            left = ordered.searchsorted(own_values)
-            tied = ordered.searchsorted(own_values, "right") - left > 1
-            for i in np.flatnonzero(tied):
-                left[i] += np.count_nonzero(line[: own[i]] == own_values[i])
-            before[here] = left
+        ends = near.searchsorted(wide * np.arange(len(lines) + 1))
+        ordered = lines.reshape(-1).take(near)
+        own_ends = pairs.ends[start : start + step + 1]
+        for line, own in zip(pairwise(ends.tolist()), pairwise(own_ends.tolist()), strict=True):
+            here, mine = ordered[slice(*line)], slice(*own)
+            here.sort()
+            before[mine] = here.searchsorted(values[mine])
+        mine = slice(own_ends[0], own_ends[-1])
+        rows = pairs.rows[mine] - start
+        after = 1 + ends[rows] + before[mine]
+        tied = (after < ends[rows + 1]) & (ordered.take(after, mode="clip") == values[mine])
+        for i in own_ends[0] + np.flatnonzero(tied):
+            row, column = pairs.rows[i], pairs.columns[i]
+            before[i] += np.count_nonzero(matrix[row, :column] == values[i])
 
     step = max(1, 2**22 // wide)
     with ThreadPoolExecutor(torch.get_num_threads()) as pool:  # NumPy works outside Python's lock

@@ -124,7 +124,7 @@ def _neighbours(
     columns = torch.zeros(count, width, dtype=torch.int32, device=device)
 
     def see(rows: slice, part: Tensor, first: int) -> None:
-        """Take in the distances of `rows` to the pictures from `first` on, later than all so far."""
+        """Take in the distances of `rows` to the pictures from `first` on, none seen before."""
         found, places = nearest(part, width)
         places = (places + first).to(columns)
         found, places = torch.cat([values[rows], found], 1), torch.cat([columns[rows], places], 1)

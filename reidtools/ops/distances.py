@@ -94,7 +94,7 @@ def triangle(
 
 
 def _parts(a: Tensor, wide: int, memory_mb: int) -> tuple[Tensor, list[slice]]:
-    """A buffer (n, wide) of at most `memory_mb` MiB, and the rows of `a` that it takes at a time."""
+    """A buffer (n, wide) of at most `memory_mb` MiB, and the rows of `a` it takes at a time."""
     fits = max(1, memory_mb * 2**20 // (a.element_size() * max(1, wide)))
     count = math.ceil(len(a) / math.ceil(len(a) / fits)) if len(a) else 1  # parts of one size
     starts = range(0, len(a), count)

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -72,18 +73,23 @@ def roc_curves(curves: Mapping[str, Verification], path: str | Path) -> None:
     _save(figure, axes, path)
 
 
+def require_matplotlib() -> None:
+    """Raise an ImportError that says how to install matplotlib where it is not."""
+    if find_spec("matplotlib") is None:
+        raise ImportError(
+            "Curves are drawn with matplotlib, which is not installed; "
+            "run pip install 'reidtools[plots]'."
+        )
+
+
 def _canvas(curves: Mapping) -> tuple["Figure", "Axes"]:
     """An empty figure of 800 x 600 pixels that no global state knows of."""
     if not curves:
         raise ValueError("There are no curves to draw; give at least one, with its name.")
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ImportError(
-            "Curves are drawn with matplotlib, which is not installed; "
-            "run pip install 'reidtools[plots]'."
-        ) from error
+    require_matplotlib()
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(8, 6), dpi=100, layout="constrained")
     FigureCanvasAgg(figure)
     return figure, figure.add_subplot()

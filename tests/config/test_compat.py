@@ -176,11 +176,34 @@ def test_their_keys_on_the_command_line_over_our_files():
 
 
 def test_what_is_not_here_is_refused_unless_it_is_off():
-    load("", ["TEST.RERANK.ENABLED", "False", "TEST.RERANK.K1", "20"])
+    load("", ["INPUT.CJ.ENABLED", "False", "INPUT.CJ.PROB", "0.5"])
     with pytest.raises(ValueError, match=r"INPUT\.AUTOAUG\.ENABLED True asks for AutoAugment"):
         load("", ["INPUT.AUTOAUG.ENABLED", "True"])
     with pytest.raises(ValueError, match="build_repvgg_backbone is not here"):
         load("", ["MODEL.BACKBONE.NAME", "build_repvgg_backbone"])
+
+
+def test_what_fastreid_asks_of_a_test(tmp_path):
+    file = tmp_path / "fast.yml"
+    file.write_text(
+        """
+        MODEL: {META_ARCHITECTURE: Baseline, BACKBONE: {NAME: build_resnet_backbone, DEPTH: 50x}}
+        TEST: {FLIP: {ENABLED: true}, AQE: {ENABLED: true, QE_TIME: 2, QE_K: 7, ALPHA: 2.0},
+               RERANK: {ENABLED: true, K1: 25, K2: 5, LAMBDA: 0.4}, ROC: {ENABLED: true}}
+        """
+    )
+    test = load(file).TEST
+    assert test.FLIP == "raw" and test.ROC.ENABLED
+    assert dict(test.AQE) == {"ENABLED": True, "TIMES": 2, "K": 7, "ALPHA": 2.0, "SCOPE": "joint"}
+    assert dict(test.RERANK) == {
+        "ENABLED": True,
+        "K1": 25,
+        "K2": 5,
+        "LAMBDA": 0.4,
+        "VARIANT": "fastreid",  # figures as its own evaluator gives them
+    }
+    assert load("", ["TEST.FLIP_ENABLED", "False"]).TEST.FLIP == "off"
+    assert load("", []).TEST.RERANK.VARIANT == "original"
 
 
 def test_resuming_as_snu_reid_does():

@@ -1,5 +1,3 @@
-import sys
-
 import pytest
 import torch
 from PIL import Image
@@ -73,7 +71,7 @@ def test_no_curves_are_refused(draw, tmp_path):
 
 
 def test_a_missing_matplotlib_is_told(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    monkeypatch.setattr(curves, "find_spec", lambda name: None)
     with pytest.raises(ImportError, match=r"run pip install 'reidtools\[plots\]'"):
         cmc_curves({"a": CMC}, tmp_path / "cmc.png")
 

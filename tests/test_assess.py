@@ -1,0 +1,178 @@
+"""What TEST can ask for, on drawn people and an embedder that nobody trained."""
+
+import csv
+import json
+import logging
+
+import pytest
+import torch
+from test_api import folder, settings  # noqa: F401  (its folder is used here as well)
+
+import reidtools as rt
+from reidtools import assess, build
+from reidtools.evaluation import Vectors
+
+
+@pytest.fixture
+def checkpoint(folder):  # noqa: F811
+    """A checkpoint of an embedder as it was built."""
+    cfg = settings()
+    torch.manual_seed(0)
+    torch.save({"model": build.embedder(cfg).state_dict(), "config": cfg.dump()}, "small.pth")
+    return "small.pth"
+
+
+def evaluated(checkpoint, **changes):
+    cfg = settings(MODEL__WEIGHTS=checkpoint, **changes)
+    return rt.evaluate(cfg)
+
+
+def test_everything_at_once(checkpoint, folder):  # noqa: F811
+    pytest.importorskip("matplotlib")
+    on = dict.fromkeys(
+        (
+            f"TEST__{name}__ENABLED"
+            for name in ("AQE", "NFC", "RERANK", "CENTROIDS", "ROC", "DENSITY")
+        ),
+        "True",
+    )
+    changes = {"TEST__SINGLE_SHOT": "5", "TEST__AP_RULE": "trapezoid", "TEST__TOPK": "3"}
+    report = evaluated(checkpoint, **on, **changes, TEST__PLOTS="True", TEST__FLIP="normalized")
+    titles = [
+        "Average precision by the trapezoid rule",
+        "One gallery picture a person, mean of 5 draws",
+        "Verification",
+        "Density of the gallery's embeddings",
+        assess.CENTROIDS,
+        "After NFC and query expansion and re-ranking",
+    ]
+    assert list(report.others) == titles
+    written = json.loads((folder / "output_dir/metrics.json").read_text())
+    assert written["figures"] == report.figures and list(written["others"]) == titles
+    assert written["flip"] == "normalized"
+    for picture in ("cmc.png", "roc.png"):
+        assert (folder / "output_dir" / picture).read_bytes().startswith(b"\x89PNG")
+    with (folder / "output_dir/nearest_toy.csv").open() as file:
+        lines = list(csv.DictReader(file))
+    assert lines[0].keys() == {"query", "place", "gallery", "distance", "same person"}
+    assert [line["place"] for line in lines[:3]] == ["1", "2", "3"]
+    plain = evaluated(checkpoint, TEST__FLIP="normalized")
+    assert plain.figures == report.figures  # whatever else was asked for
+
+
+def test_what_is_not_plain_changes_no_headline(checkpoint):
+    """The best checkpoint is chosen by the plain mAP, so re-ranking may not stand in for it."""
+    plain, ranked = evaluated(checkpoint), evaluated(checkpoint, TEST__RERANK__ENABLED="True")
+    assert ranked.mAP == plain.mAP
+    (row,) = ranked.others["After re-ranking"].values()
+    assert row["mAP"] != plain.mAP
+
+
+def test_kept_embeddings_are_used_again(checkpoint, folder, caplog, monkeypatch):  # noqa: F811
+    first = evaluated(checkpoint, TEST__FEATURES="kept")
+    assert {path.name for path in (folder / "kept").iterdir()} == {
+        "toy_query.npz",
+        "toy_gallery.npz",
+    }
+    monkeypatch.setattr(assess, "embed", None)  # not to be called again
+    logging.getLogger("reidtools").addHandler(caplog.handler)
+    again = evaluated(checkpoint, TEST__FEATURES="kept", TEST__METRIC="euclidean")
+    assert "those in kept" in caplog.text
+    assert again.figures["toy"]["valid queries"] == first.figures["toy"]["valid queries"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"INPUT__SIZE_TEST": "[64, 32]"}, r"size was \[32, 16\], is \[64, 32\]"),
+        ({"TEST__FLIP": "raw"}, "flip was"),
+        ({"TEST__QUERY_SCALE": "2"}, "scale was"),
+        ({"INPUT__PIXEL_MEAN": "[0.5, 0.5, 0.5]"}, "pixel mean was"),
+    ],
+)
+def test_stale_embeddings_are_refused(checkpoint, changes, named):
+    evaluated(checkpoint, TEST__FEATURES="kept")
+    with pytest.raises(ValueError, match=named):
+        evaluated(checkpoint, TEST__FEATURES="kept", **changes)
+
+
+def test_embeddings_of_other_weights_or_pictures_are_refused(checkpoint, folder):  # noqa: F811
+    evaluated(checkpoint, TEST__FEATURES="kept")
+    picture = next((folder / "datasets/toy/query").glob("*.jpg"))
+    content = picture.read_bytes()
+    picture.write_bytes(content + b"\0")
+    with pytest.raises(ValueError, match="pictures was"):
+        evaluated(checkpoint, TEST__FEATURES="kept")
+    picture.write_bytes(content)
+    saved = torch.load(checkpoint, weights_only=True)
+    next(iter(saved["model"].values())).add_(1)
+    torch.save(saved, "other.pth")
+    with pytest.raises(ValueError, match=r"weights was .*Delete the file or choose another"):
+        evaluated("other.pth", TEST__FEATURES="kept")
+
+
+def test_low_resolution_changes_one_side(checkpoint):
+    sharp, coarse = evaluated(checkpoint), evaluated(checkpoint, TEST__QUERY_SCALE="4")
+    assert sharp.figures != coarse.figures
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "message"),
+    [
+        ({"TEST__RERANK__ENABLED": "True", "TEST__RERANK__K1": "0"}, ValueError, "k1 0"),
+        ({"TEST__AQE__ENABLED": "True", "TEST__AQE__SCOPE": "al"}, LookupError, "scope 'al'"),
+        ({"TEST__METRIC": "cosin"}, LookupError, "Did you mean 'cosine'"),
+        ({"TEST__FLIP": "both"}, LookupError, "flip 'both'"),
+        ({"TEST__QUERY_SCALE": "17"}, ValueError, "32 x 16"),
+    ],
+)
+def test_a_wrong_option_is_found_before_any_work(checkpoint, monkeypatch, changes, error, message):
+    monkeypatch.setattr(assess, "embed", None)
+    with pytest.raises(error, match=message):
+        evaluated(checkpoint, **changes)
+    with pytest.raises(error, match=message):
+        rt.train(settings(**changes))
+
+
+def test_plots_without_matplotlib(checkpoint, monkeypatch):
+    monkeypatch.setattr("reidtools.visualize.curves.find_spec", lambda name: None)
+    with pytest.raises(ImportError, match=r"pip install 'reidtools\[plots\]'"):
+        evaluated(checkpoint, TEST__PLOTS="True")
+
+
+def test_a_model_that_gives_no_numbers_leaves_no_report(checkpoint, folder):  # noqa: F811
+    saved = torch.load(checkpoint, weights_only=True)
+    for value in saved["model"].values():
+        if value.is_floating_point():
+            value.fill_(torch.nan)
+    torch.save(saved, "broken.pth")
+    with pytest.raises(ValueError, match=r"no numbers \(first: .*\.jpg"):
+        evaluated("broken.pth", TEST__FEATURES="kept")
+    assert not list(folder.glob("output_dir/*")) and not list(folder.glob("kept/*"))
+
+
+def test_a_threshold_is_found_and_remembered(checkpoint, folder):  # noqa: F811
+    from reidtools.evaluation.verification import read_calibration
+
+    cfg = settings(MODEL__WEIGHTS=checkpoint)
+    found = rt.calibrate(cfg, far=0.1)
+    assert read_calibration(folder / "output_dir/calibration.json") == found | assess.settings(cfg)
+    assert 0 < found["threshold"] < 2 and found["metric"] == "cosine" and 0 <= found["tar"] <= 1
+    with pytest.raises(ValueError, match="share"):
+        rt.calibrate(cfg, far=1)
+    with pytest.raises(ValueError, match="choose .* or more"):
+        rt.calibrate(cfg, far=1e-6)
+    with pytest.raises(ValueError, match="one test set"):
+        rt.calibrate(settings(MODEL__WEIGHTS=checkpoint, DATASETS__TESTS="[toy, market1501]"), 0.1)
+
+
+def test_ranked_lists_stop_where_the_gallery_does(tmp_path):
+    query = Vectors(torch.eye(2), [1, 2], [0, 0], ["a.jpg", "b.jpg"])
+    gallery = Vectors(torch.eye(2), [1, 2], [1, 0], ["c.jpg", "d.jpg"])
+    ranked = rt.rank(query, gallery, metric="squared_euclidean", topk=2)
+    assess.write_nearest(tmp_path / "n.csv", query, gallery, ranked)
+    assert (tmp_path / "n.csv").read_text().splitlines()[1:] == [
+        "a.jpg,1,c.jpg,0.000000,1",
+        "a.jpg,2,d.jpg,2.000000,0",
+        "b.jpg,1,c.jpg,2.000000,0",
+    ]
