@@ -12,7 +12,11 @@ from importlib import import_module
 __version__ = "0.1.0"
 _HOMES = {
     "api": ("calibrate", "check", "embed", "evaluate", "get_config", "load", "train"),
-    "evaluation": ("Ranking", "Report", "Vectors", "rank", "rerank", "verify"),
+    "evaluation": (
+        *("Ranking", "Report", "Vectors", "centralize", "expand", "rank", "rank_centroids"),
+        *("rerank", "verify"),
+    ),
+    "evaluation.density": ("density",),
     "data.samples": ("Sample", "Splits"),
     "registry": ("BACKBONES", "DATASETS", "HEADS", "LOSSES", "SAMPLERS"),
 }

@@ -105,7 +105,7 @@ def _loop(
             keeper.keep(state, epoch)  # before the test, which may fail
             if not (epoch == last or (period and epoch % period == 0)):
                 continue
-            report = assess.report_on(cfg, trainer.model, batches, trainer.amp)
+            report = assess.report_on(cfg, trainer.model, batches, trainer.amp, final=False)
             for name, figures in report.figures.items():
                 log.score(epoch, progress.iteration, name, figures)
             LOGGER.info("After epoch %d\n%s", epoch, report)
@@ -127,7 +127,7 @@ def evaluate(cfg: CfgNode, model: Embedder | None = None) -> Report:
     model = _ready(cfg, model, device)
     tests = _test_splits(cfg)
     folder, amp = _output_folder(cfg), build.amp_dtype(cfg, device)
-    report = assess.report_on(cfg, model, build.test_sets(cfg, tests, device), amp, folder)
+    report = assess.report_on(cfg, model, build.test_sets(cfg, tests, device), amp, final=True)
     LOGGER.info("%s", report)
     files = assess.write_report(cfg, report, folder, {"weights": cfg.MODEL.WEIGHTS})
     LOGGER.info("Written: %s", ", ".join(map(str, files)))
@@ -157,13 +157,19 @@ def calibrate(cfg: CfgNode, far: float, model: Embedder | None = None) -> dict[s
     pairs = verify(query, gallery, **build.own(cfg.TEST, maker=verify))
     found = pairs.calibration(far)
     found |= {"weights": cfg.MODEL.WEIGHTS, "fingerprint": fingerprint(model), "dataset": name}
+    found |= assess.settings(cfg)
     path = _output_folder(cfg) / "calibration.json"
-    checkpoints.write_json(path, found | assess.settings(cfg))
+    checkpoints.write_json(path, found)
     LOGGER.info(
-        "A %s distance of at most %.4f means the same person: %.2f %% of same pairs pass, %g %% of "
-        "different ones. Equal errors: %.2f %% at %.4f.\nWritten: %s",
-        *(cfg.TEST.METRIC, found["threshold"], 100 * found["tar"], 100 * far),
-        *(100 * found["eer"], found["eer_threshold"], path),
+        "A %s distance of at most %.4g means the same person: %.2f %% of same pairs pass, %g %% of "
+        "different ones. Equal errors: %.2f %% at %.4g.\nWritten: %s",
+        cfg.TEST.METRIC,
+        found["threshold"],
+        100 * found["tar"],
+        100 * far,
+        100 * found["eer"],
+        found["eer_threshold"],
+        path,
     )
     return found
 

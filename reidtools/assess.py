@@ -5,6 +5,8 @@ import hashlib
 import io
 import json
 import logging
+import re
+import time
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ import torch
 from yacs.config import CfgNode
 
 from reidtools.build import own, size_test
+from reidtools.config.load import plain
 from reidtools.data.pictures import Batches
 from reidtools.engine import checkpoints
 from reidtools.evaluation import (
@@ -36,7 +39,7 @@ from reidtools.registry import choose
 from reidtools.visualize import curves
 
 LOGGER = logging.getLogger("reidtools")
-PLAIN = ("METRIC", "CAMERA_FILTER", "FLIP", "QUERY_SCALE", "GALLERY_SCALE")
+SETTINGS = ("METRIC", "CAMERA_FILTER", "FLIP", "QUERY_SCALE", "GALLERY_SCALE")
 CENTROIDS = "Centroid gallery, made with ground-truth ids: not comparable with the other figures"
 
 
@@ -47,12 +50,14 @@ def rehearse(cfg: CfgNode) -> None:
     what is not installed.
     """
     choose("flip", cfg.TEST.FLIP, FLIPS)
+    if cfg.TEST.FEATURES:
+        checkpoints.make_folder(Path(cfg.TEST.FEATURES), "TEST.FEATURES")
     for scale in (cfg.TEST.QUERY_SCALE, cfg.TEST.GALLERY_SCALE):
         degrade(torch.zeros(1, 3, *size_test(cfg)), scale)
     drawn = torch.randn(16, 4, generator=torch.Generator().manual_seed(0))
     people, cameras = torch.arange(1, 17) // 4 + 1, torch.arange(16) % 4
     query = Vectors(drawn, people, cameras)
-    measure(cfg, Report(), "rehearsal", query, query)
+    measure(cfg, Report(), "rehearsal", query, query, cfg.TEST.TOPK)
     if cfg.TEST.PLOTS:
         curves.require_matplotlib()
 
@@ -62,20 +67,26 @@ def report_on(
     model: Embedder,
     tests: dict[str, tuple[Batches, Batches]],
     amp: torch.dtype | None,
-    folder: Path | None = None,
+    *,
+    final: bool,
 ) -> Report:
     """Embed, with autocast to `amp` if any, and measure every test set.
 
-    With `folder` embeddings may come from files in TEST.FEATURES, and lists of the nearest pictures
-    are written.
+    A `final` test may take embeddings from files in TEST.FEATURES, and lists the TEST.TOPK nearest
+    pictures; one in the course of training does neither.
     """
     report = Report()
     for name, sides in tests.items():
-        query, gallery = embeddings(cfg, model, name, sides, amp, keep=folder is not None)
-        ranked = measure(cfg, report, name, query, gallery)
-        if folder and ranked.topk is not None:
-            write_nearest(folder / f"nearest_{Path(name).name}.csv", query, gallery, ranked)
+        query, gallery = embeddings(cfg, model, name, sides, amp, keep=final)
+        ranked = measure(cfg, report, name, query, gallery, cfg.TEST.TOPK if final else 0)
+        if ranked.topk is not None:
+            report.nearest[name] = nearest_list(query, gallery, ranked)
     return report
+
+
+def _word(name: str) -> str:
+    """The name of a dataset, which may be a path, as part of a file's name."""
+    return re.sub(r"[^\w.+-]+", "_", name).strip("_")
 
 
 def embeddings(
@@ -93,17 +104,20 @@ def embeddings(
     time; a file made from other weights, pictures or settings is a ValueError.
     """
     folder = cfg.TEST.FEATURES if keep else ""
-    found = []
+    weights, found = fingerprint(model) if folder else "", []
     for side, batches in zip(("query", "gallery"), sides, strict=True):
-        path = Path(folder) / f"{Path(name).name}_{side}.npz"
-        about = _sources(cfg, model, batches, side, amp) if folder else {}
+        path = Path(folder) / f"{_word(name)}_{side}.npz"
+        about = {"weights": weights, **_sources(cfg, batches, side, amp)} if folder else {}
         if folder and path.is_file():
             vectors = read_vectors(path, about)
             LOGGER.info("Embeddings of %s %s are those in %s", name, side, path)
         else:
+            begin = time.perf_counter()
             vectors = embed(model, batches, amp, f"{name} {side}", **own(cfg.TEST, maker=embed))
+            where = f", kept in {path}" if folder else ""
+            seconds = time.perf_counter() - begin
+            LOGGER.info("Embedded %s %s: %d in %.0f s%s", name, side, len(vectors), seconds, where)
             if folder:
-                checkpoints.make_folder(path.parent)
                 write = partial(write_vectors, vectors=vectors, about=about)
                 checkpoints.write_whole(path, write)
         found.append(vectors.to(batches.device) if batches.device.type == "cuda" else vectors)
@@ -111,10 +125,8 @@ def embeddings(
     return query, gallery
 
 
-def _sources(
-    cfg: CfgNode, model: Embedder, batches: Batches, side: str, amp: torch.dtype | None
-) -> dict[str, str]:
-    """What embeddings depend on, by name."""
+def _sources(cfg: CfgNode, batches: Batches, side: str, amp: torch.dtype | None) -> dict[str, str]:
+    """What embeddings depend on besides the weights, by name."""
     digest = hashlib.sha256()
     for sample in batches.pictures.samples:
         sizes = [Path(path).stat().st_size for path in sample.paths]
@@ -130,27 +142,31 @@ def _sources(
         "autocast": str(amp),
     }
     plain = {name: json.dumps(value, sort_keys=True) for name, value in settings.items()}
-    return {"weights": fingerprint(model), "pictures": digest.hexdigest(), **plain}
+    return {"pictures": digest.hexdigest(), **plain}
 
 
-def measure(cfg: CfgNode, report: Report, name: str, query: Vectors, gallery: Vectors) -> Ranking:
-    """Put into `report` all that TEST asks about the test set `name`; returns the last ranking.
+def measure(
+    cfg: CfgNode, report: Report, name: str, query: Vectors, gallery: Vectors, topk: int = 0
+) -> Ranking:
+    """Put into `report` all that TEST asks about the test set `name`.
 
-    First comes the plain protocol; whatever departs from it has a title of its own.
+    First comes the plain protocol; whatever departs from it has a title of its own. Returns the
+    last ranking, after NFC, query expansion and re-ranking if there are any, with `topk`.
     """
     test = cfg.TEST
-    given = own(test, maker=rank)
-    plain = given | {"ap_rule": "standard", "single_shot": 0}
-    ranked = rank(query, gallery, **plain)
+    given = own(test, cfg, maker=rank)
+    usual = given | {"ap_rule": "standard", "single_shot": 0, "topk": 0}
+    ranked = rank(query, gallery, **usual | {"topk": topk})
     report.add(name, ranked)
     if (rule := given["ap_rule"]) != "standard":
-        other = rank(query, gallery, **plain | {"ap_rule": rule})
+        other = rank(query, gallery, **usual | {"ap_rule": rule})
         report.add(name, other, f"Average precision by the {rule} rule")
     if draws := given["single_shot"]:
-        other = rank(query, gallery, **plain | {"single_shot": draws})
-        report.add(name, other, f"One gallery picture a person, mean of {draws} draws")
+        other = rank(query, gallery, **usual | {"single_shot": draws})
+        title = f"One gallery picture a person, mean of {draws} draws"
+        report.add(name, other, title, only_cmc=True)
     if test.ROC.ENABLED:
-        report.verify(name, verify(query, gallery, **own(test, maker=verify)))
+        report.add_verification(name, verify(query, gallery, **own(test, maker=verify)))
     if test.DENSITY.ENABLED:
         figures = density(gallery, **own(test, maker=density)).figures()
         report.add_row(name, figures, "Density of the gallery's embeddings")
@@ -167,17 +183,21 @@ def measure(cfg: CfgNode, report: Report, name: str, query: Vectors, gallery: Ve
     if "query expansion" in steps:
         query, gallery = expand(query, gallery, **own(test.AQE, test, maker=expand))
     if "re-ranking" in steps:
-        ranked = rerank(query, gallery, **own(test.RERANK, maker=rerank), **plain)
-    else:
-        ranked = rank(query, gallery, **plain)
-    done = " and ".join(steps)
-    report.add(name, ranked, f"After {done}")
-    report.cmc[f"{name} after {done}"] = ranked.cmc
+        usual |= own(test.RERANK, maker=rerank)
+    last = rerank if "re-ranking" in steps else rank
+    ranked = last(query, gallery, **usual | {"topk": topk})
+    title = " and ".join(f"{step} ({_options(node)})" for step, node in steps.items())
+    report.add(name, ranked, f"After {title}")
+    report.cmc[f"{name} after {' and '.join(steps)}"] = ranked.cmc
     return ranked
 
 
-def write_nearest(path: Path, query: Vectors, gallery: Vectors, ranked: Ranking) -> None:
-    """Write the nearest gallery pictures of every query into the CSV file `path`."""
+def _options(node: CfgNode) -> str:
+    return ", ".join(f"{key.lower()} {node[key]}" for key in sorted(node) if key != "ENABLED")
+
+
+def nearest_list(query: Vectors, gallery: Vectors, ranked: Ranking) -> str:
+    """The nearest gallery pictures of every query as CSV."""
 
     def lines():
         yield "query", "place", "gallery", "distance", "same person"
@@ -190,25 +210,28 @@ def write_nearest(path: Path, query: Vectors, gallery: Vectors, ranked: Ranking)
 
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(lines())
-    checkpoints.write_whole(path, lambda file: file.write(text.getvalue().encode()))
-    LOGGER.info("Written: %s", path)
+    return text.getvalue()
 
 
 def write_report(cfg: CfgNode, report: Report, folder: Path, about: dict[str, Any]) -> list[Path]:
-    """Write metrics.json, and with TEST.PLOTS the curves, into `folder`; returns their paths."""
-    files = [folder / "metrics.json"]
-    figures = {"figures": report.figures, "others": report.others}
-    checkpoints.write_json(files[0], {**about, **settings(cfg), **figures})
+    """Write lists, with TEST.PLOTS curves, and last metrics.json into `folder`; their paths."""
+    files = []
+    for name, text in report.nearest.items():
+        files.append(folder / f"nearest_{_word(name)}.csv")
+        checkpoints.write_whole(files[-1], lambda file, text=text: file.write(text.encode()))
     if cfg.TEST.PLOTS:
         files.append(folder / "cmc.png")
         curves.cmc_curves(report.cmc, files[-1])
         if report.verifications:
             files.append(folder / "roc.png")
             curves.roc_curves(report.verifications, files[-1])
+    figures = {"figures": report.figures, "others": report.others, "test": plain(cfg.TEST)}
+    files.append(folder / "metrics.json")
+    checkpoints.write_json(files[-1], {**about, **settings(cfg), **figures})
     return files
 
 
 def settings(cfg: CfgNode) -> dict[str, Any]:
     """What figures depend on besides the weights."""
-    test = {key.lower(): value for key, value in cfg.TEST.items() if key in PLAIN}
+    test = {key.lower(): value for key, value in cfg.TEST.items() if key in SETTINGS}
     return {"size": list(size_test(cfg)), **test}

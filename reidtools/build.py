@@ -1,4 +1,4 @@
-"""Config nodes become objects. Besides `api`, the only place that reads a config."""
+"""Config nodes become objects. Besides `assess` and `api`, the only place that reads a config."""
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
@@ -53,7 +53,6 @@ def amp_dtype(cfg: CfgNode, on: torch.device) -> torch.dtype | None:
     if not cfg.SOLVER.AMP.ENABLED:
         return None
     if on.type != "cuda":
-        LOGGER.info("SOLVER.AMP needs a CUDA device; this run computes in float32.")
         return None
     auto = torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
     dtypes = {"auto": auto, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -175,6 +174,9 @@ def trainer(
     """Optimizer and schedule around a model, an objective and batches."""
     solver = cfg.SOLVER
     parts = {"embedder": model, "objective": loss}
+    amp = amp_dtype(cfg, batches.device)
+    if solver.AMP.ENABLED and not amp:
+        LOGGER.info("SOLVER.AMP needs a CUDA device; this run computes in float32.")
     optimizer = make_optimizer(parts, **own(solver, maker=make_optimizer))
     schedule = make_schedule(
         optimizer, len(batches), solver.MAX_EPOCH, **own(solver, maker=make_schedule)
@@ -188,5 +190,5 @@ def trainer(
         generator,
         max_epoch=solver.MAX_EPOCH,
         log_period=solver.LOG_PERIOD,
-        amp=amp_dtype(cfg, batches.device),
+        amp=amp,
     )

@@ -164,7 +164,7 @@ def grow(tree: Tree) -> Tree:
     """Every key a run with the names in `tree` has, with its default."""
     full = defaults()
     for path, makers in FIXED.items():
-        above = dig(full, path.rpartition(".")[0]) if "." in path else {}
+        above = dig(full, path.rpartition(".")[0]) if "." in path else full
         for maker in makers:
             own = {key: value for key, value in upper(maker).items() if key not in above}
             dig(full, path).update(own)
@@ -218,6 +218,8 @@ def fit(value: Any, default: Any, key: str) -> Any:
     """`value` as the kind of thing `default` is; YAML reads 1e-4 as text and 1 as an integer."""
     if not isinstance(default, str):
         value = compat.plain(value)
+    elif default == "off" and value is False:
+        value = default  # YAML reads the word off as False
     value = list(value) if isinstance(value, tuple) else value
     if isinstance(default, list) and not isinstance(value, list | dict):
         value = [value] if value not in ("", None) else []

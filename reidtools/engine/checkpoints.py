@@ -24,6 +24,12 @@ def write_whole(path: Path, write: Callable[[BinaryIO], None]) -> None:
             file.flush()
             os.fsync(file.fileno())
         partial.replace(path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise OSError(
+            f"{path} cannot be written ({error.strerror or error}); make room or choose another "
+            "folder."
+        ) from error
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
@@ -46,14 +52,16 @@ def _without_nan(content: Any) -> Any:
     return None if isinstance(content, float) and not math.isfinite(content) else content
 
 
-def make_folder(path: Path) -> Path:
-    """Make the folder at `path`, and those above it; one that cannot be made is an OSError."""
+def make_folder(path: Path, key: str = "OUTPUT_DIR") -> Path:
+    """Make the folder at `path`, and those above it; one that cannot be made is an OSError.
+
+    `key` is the setting that names it.
+    """
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OSError(
-            f"The folder {path.absolute()} cannot be made ({error.strerror}); choose another "
-            "OUTPUT_DIR."
+            f"The folder {path.absolute()} cannot be made ({error.strerror}); choose another {key}."
         ) from error
     return path
 

@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from reidtools.evaluation.matches import Matches, Pairs
+from reidtools.evaluation.progress import watched
 from reidtools.evaluation.ranking import Ranking, Tally
 from reidtools.evaluation.vectors import Vectors, check_comparable
 from reidtools.ops.distances import chunks
@@ -83,7 +84,7 @@ def rank_centroids(
 ) -> Ranking:
     """Rank the gallery's centroids for every query (Wieczorek et al., arXiv:2104.13643).
 
-    Report the figures as "centroid (oracle ids)": the gallery's own names say which pictures are
+    Report the figures in a table of their own: the gallery's own names say which pictures are
     averaged, so they cannot be compared with those of `rank`. A centroid of the query's person that
     saw the query's camera counts neither as hit nor as miss, hence no picture of the query's own
     camera ever helps it. See `centroid_gallery` for the options; as published (centroids-reid)
@@ -99,7 +100,8 @@ def rank_centroids(
     matches, cameras = Matches(query, people, "none"), centroids.cameras.numpy()
     asked = torch.searchsorted(centroids.camids, query.camids).numpy()
     tally, any_hit = Tally(len(query), len(people)), False
-    for rows, part in chunks(query.vectors, people.vectors, metric, memory_mb):
+    parts = chunks(query.vectors, people.vectors, metric, memory_mb)
+    for rows, part in watched(parts, len(query), "Ranking centroids"):
         same, _ = matches.of(rows)
         seen = cameras[same.columns, asked[rows][same.rows]]  # by the query's own camera
         part[same.rows[seen], same.columns[seen]] = torch.inf

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from reidtools.evaluation.progress import watched
 from reidtools.evaluation.vectors import Vectors, check_comparable
 from reidtools.ops.distances import chunks, nearest
 from reidtools.registry import choose
@@ -123,7 +124,8 @@ def mutual_neighbours(
     if k1 < 1:
         return own[:, :0], own[:, :0].bool()
     found = []
-    for rows, distances in chunks(features, features, metric, memory_mb):
+    parts = chunks(features, features, metric, memory_mb)
+    for rows, distances in watched(parts, len(features), "Mutual neighbours"):
         distances.diagonal(rows.start).fill_(torch.inf)  # nobody is a neighbour of itself
         found.append(nearest(distances, k1)[1])
     columns = torch.cat(found)
@@ -160,7 +162,8 @@ def _most_similar(
     """The `k` highest cosines of each row and their places in the `sides` laid end to end."""
     values, columns, start = [], [], 0
     for side in sides:
-        found = [nearest(part, k) for _, part in chunks(features, side, "cosine", memory_mb)]
+        parts = watched(chunks(features, side, "cosine", memory_mb), len(features), "Expanding")
+        found = [nearest(part, k) for _, part in parts]
         values.append(torch.cat([value for value, _ in found]))
         columns.append(torch.cat([column for _, column in found]) + start)
         start += len(side)

@@ -50,10 +50,12 @@ def read_vectors(path: str | Path, about: Mapping[str, str] | None = None) -> Ve
                 f"{path} holds no vectors that can be read ({error}); delete it, and they are "
                 "computed again."
             ) from error
-    differences = "; ".join(f"{name} was {then.get(name)}, is {now.get(name)}" for name in changed)
+    differences = "; ".join(
+        f"{name} was {then.get(name)!s:.40}, is {now.get(name)!s:.40}" for name in changed
+    )
     raise ValueError(
-        f"The vectors in {path} were made from something else: {differences}. Delete the file or "
-        "choose another folder."
+        f"The vectors in {path} were made from something else: {differences}. Delete the files in "
+        "this folder or choose another."
     )
 
 

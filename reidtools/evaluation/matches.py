@@ -40,6 +40,11 @@ class Matches:
         self._order = np.argsort(pids, kind="stable")
         self._pids = pids[self._order]
         self.junk_columns = np.flatnonzero(pids == -1)
+        if not np.isin(self._query_pids[self._query_pids != -1], pids).any():
+            raise ValueError(
+                "No query has a match in the gallery: they have no pid in common. Check that both "
+                "belong to one dataset and are numbered alike."
+            )
 
     def of(self, rows: slice) -> tuple[Pairs, Pairs]:
         """Hits and junk of the queries in `rows`, whose first is row 0 of the pairs.

@@ -1,7 +1,6 @@
 """The places of matches in a ranking, counted without sorting it."""
 
 from concurrent.futures import ThreadPoolExecutor
-from itertools import pairwise
 
 import numpy as np
 import torch
@@ -9,66 +8,65 @@ from torch import Tensor
 
 from reidtools.evaluation.matches import Pairs
 
+CELLS = 2**22  # that are looked at together
+
 
 def places(distances: Tensor, pairs: Pairs) -> np.ndarray:
     """The place, from 1, of each of `pairs` in its row; of equal distances the left comes first.
 
-    (N, M) distances -> (number of pairs,) int64.
+    (N, M) distances -> (number of pairs,) int64. Some rows are taken at a time, so that the memory
+    beyond `distances` stays small.
     """
-    count = _count_cuda if distances.is_cuda else _count_cpu
-    return 1 + count(distances, pairs)
+    on_cpu = distances.device.type == "cpu"
+    count, workers = (_before, torch.get_num_threads()) if on_cpu else (_before_on_device, 1)
+    step = max(1, CELLS // (distances.shape[1] * workers))
+
+    def place(start: int) -> np.ndarray:
+        here = slice(pairs.ends[start], pairs.ends[min(start + step, pairs.count)])
+        return count(distances[start : start + step], pairs.rows[here] - start, pairs.columns[here])
+
+    with ThreadPoolExecutor(workers) as pool:  # NumPy works outside Python's lock
+        return 1 + np.concatenate(list(pool.map(place, range(0, pairs.count, step))))
 
 
-def _count_cpu(distances: Tensor, pairs: Pairs) -> np.ndarray:
-    """How many of a row come before each of these columns.
+def _before(distances: Tensor, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """How many of its row come before each cell.
 
-    Only what is nearer than a row's farthest match is sorted: values alone, which NumPy does with
+    Only what is nearer than a row's farthest cell is sorted: values alone, which NumPy does with
     vector instructions.
     """
     matrix = distances.numpy()
-    high, wide = matrix.shape
-    values = matrix[pairs.rows, pairs.columns]
+    (high, wide), values = matrix.shape, matrix[rows, columns]
     farthest = np.full(high, -np.inf, matrix.dtype)
-    np.maximum.at(farthest, pairs.rows, values)
+    np.maximum.at(farthest, rows, values)
+    near = np.flatnonzero(matrix <= farthest[:, None])
+    ends = near.searchsorted(wide * np.arange(high + 1))
+    ordered, own_ends = matrix.reshape(-1).take(near), rows.searchsorted(np.arange(high + 1))
     before = np.empty(len(values), np.int64)
-
-    def count(start: int) -> None:
-        lines = matrix[start : start + step]
-        near = np.flatnonzero(lines <= farthest[start : start + step, None])
-        ends = near.searchsorted(wide * np.arange(len(lines) + 1))
-        ordered = lines.reshape(-1).take(near)
-        own_ends = pairs.ends[start : start + step + 1]
-        for line, own in zip(pairwise(ends.tolist()), pairwise(own_ends.tolist()), strict=True):
-            here, mine = ordered[slice(*line)], slice(*own)
-            here.sort()
-            before[mine] = here.searchsorted(values[mine])
-        mine = slice(own_ends[0], own_ends[-1])
-        rows = pairs.rows[mine] - start
-        after = 1 + ends[rows] + before[mine]
-        tied = (after < ends[rows + 1]) & (ordered.take(after, mode="clip") == values[mine])
-        for i in own_ends[0] + np.flatnonzero(tied):
-            row, column = pairs.rows[i], pairs.columns[i]
-            before[i] += np.count_nonzero(matrix[row, :column] == values[i])
-
-    step = max(1, 2**22 // wide)
-    with ThreadPoolExecutor(torch.get_num_threads()) as pool:  # NumPy works outside Python's lock
-        list(pool.map(count, range(0, high, step)))
+    for row in range(high):
+        line, mine = ordered[ends[row] : ends[row + 1]], slice(own_ends[row], own_ends[row + 1])
+        line.sort()
+        before[mine] = line.searchsorted(values[mine])
+    after = ends[rows] + before + 1
+    tied = (after < ends[rows + 1]) & (ordered.take(after, mode="clip") == values)
+    for i in np.flatnonzero(tied):
+        before[i] += np.count_nonzero(matrix[rows[i], : columns[i]] == values[i])
     return before
 
 
-def _count_cuda(distances: Tensor, pairs: Pairs) -> np.ndarray:
-    """`_count_cpu` with the rows of a chunk taken together."""
+def _before_on_device(distances: Tensor, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """`_before` without a loop."""
     (high, wide), device = distances.shape, distances.device
-    rows, columns = (torch.from_numpy(x).to(device) for x in (pairs.rows, pairs.columns))
+    row, column = (torch.from_numpy(x).to(device) for x in (rows, columns))
     farthest = distances.new_full((high,), -torch.inf)
-    farthest.scatter_reduce_(0, rows, distances[rows, columns], "amax")
+    farthest.scatter_reduce_(0, row, distances[row, column], "amax")
     near = (distances <= farthest[:, None]).flatten().nonzero().flatten()  # row by row
     by_value = distances.flatten()[near].sort(stable=True).indices
     order = by_value[(near[by_value] // wide).sort(stable=True).indices]  # row, value, column
     place = torch.empty_like(order)
     place[order] = torch.arange(len(order), device=device)
     starts = torch.searchsorted(near, wide * torch.arange(high, device=device))
-    return (place[torch.searchsorted(near, wide * rows + columns)] - starts[rows]).cpu().numpy()
+    return (place[torch.searchsorted(near, wide * row + column)] - starts[row]).cpu().numpy()
 
 
 class SingleShots:
@@ -76,7 +74,8 @@ class SingleShots:
 
     def __init__(self, pids: np.ndarray, repeats: int, seed: int):
         self.generator, self.repeats = np.random.default_rng(seed), repeats
-        self.order = np.argsort(pids, kind="stable")[np.count_nonzero(pids == -1) :]
+        order = np.argsort(pids, kind="stable")
+        self.order = order[pids[order] != -1]
         self.people, self.starts, self.counts = np.unique(
             pids[self.order], return_index=True, return_counts=True
         )

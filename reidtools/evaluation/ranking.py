@@ -6,10 +6,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from reidtools.evaluation.matches import Matches, Pairs
 from reidtools.evaluation.places import SingleShots, places
+from reidtools.evaluation.progress import watched
 from reidtools.evaluation.vectors import Vectors, check_comparable
 from reidtools.ops.distances import chunks, nearest
 from reidtools.registry import choose
@@ -25,8 +25,8 @@ class Ranking:
 
     `cmc[k - 1]` is the share of queries whose first match is among the nearest k; `ap` (Q,) is the
     average precision of each query, NaN where the gallery has no match; `num_valid` counts the
-    others. `topk` (Q, k) holds the rows of the gallery that are nearest to each query, nearest
-    first, junk left out, -1 where there are no more; `topk_distances` belong to them.
+    others. `topk` (Q, min(k, G)) holds the rows of the gallery that are nearest to each query,
+    nearest first, junk left out, -1 where there are no more; `topk_distances` belong to them.
     """
 
     cmc: Tensor
@@ -38,6 +38,7 @@ class Ranking:
     topk_distances: Tensor | None = None
 
 
+@torch.no_grad()
 def rank(
     query: Vectors,
     gallery: Vectors,
@@ -67,24 +68,25 @@ def rank(
     that cannot be compared and when no query has a match.
     """
     check_comparable(query, gallery, metric)
+    if topk < 0 or single_shot < 0:
+        raise ValueError(
+            f"topk {topk} and single_shot {single_shot} are numbers of pictures and of draws; give "
+            "0 for none, or more."
+        )
     choose("AP rule", ap_rule, dict.fromkeys(AP_RULES))
     matches = Matches(query, gallery, camera_filter)
     shots = SingleShots(gallery.pids.numpy(), single_shot, seed) if single_shot else None
-    tally = Tally(len(query), len(gallery))
-    nears = []
-    with tqdm(
-        total=len(query), desc="Ranking", unit="query", leave=False, disable=None, delay=2
-    ) as bar:
-        for rows, part in distances(query.vectors, gallery.vectors, metric, memory_mb):
-            hits, junk = matches.of(rows)
-            part[:, matches.junk_columns] = torch.inf
-            part[junk.rows, junk.columns] = torch.inf
-            tally.add(rows, part, hits)
-            if shots:
-                shots.play(part.cpu().numpy(), hits)
-            if topk:
-                nears.append([x.cpu() for x in nearest(part, topk)])
-            bar.update(len(part))
+    tally, nears = Tally(len(query), len(gallery)), []
+    parts = distances(query.vectors, gallery.vectors, metric, memory_mb)
+    for rows, part in watched(parts, len(query), "Ranking"):
+        hits, junk = matches.of(rows)
+        part[:, matches.junk_columns] = torch.inf
+        part[junk.rows, junk.columns] = torch.inf
+        tally.add(rows, part, hits)
+        if shots:
+            shots.play(part.cpu().numpy(), hits)
+        if topk:
+            nears.append([x.cpu() for x in nearest(part, topk)])
     found = tally.ranking(ap_rule)
     if shots:
         found = replace(found, cmc=torch.from_numpy(shots.cmc))

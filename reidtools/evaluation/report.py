@@ -18,22 +18,27 @@ class Report:
     `figures` are always those of the plain protocol. What was measured otherwise (re-ranked, with
     a centroid gallery, as verification …) is in `others`, by title, and has tables of its own, so
     that no column mixes what cannot be compared. `cmc` and `verifications` hold what curves are
-    drawn from.
+    drawn from, `nearest` the lists of nearest pictures as CSV, if they were asked for.
     """
 
     figures: Rows = field(default_factory=dict)
     others: dict[str, Rows] = field(default_factory=dict)
     cmc: dict[str, Tensor] = field(default_factory=dict)
+    nearest: dict[str, str] = field(default_factory=dict)
     verifications: dict[str, Verification] = field(default_factory=dict)
 
-    def add(self, dataset: str, ranking: Ranking, title: str = "") -> dict[str, float]:
+    def add(
+        self, dataset: str, ranking: Ranking, title: str = "", *, only_cmc: bool = False
+    ) -> dict[str, float]:
         """Add the ranking of a test set; returns its figures.
 
-        A rank beyond the gallery counts as its last. A `title` says what is not plain about it.
+        A rank beyond the gallery counts as its last. A `title` says what is not plain about it;
+        with `only_cmc` that is about the ranks alone, so mAP and mINP are left out.
         """
         cmc = ranking.cmc
         row = {f"Rank-{k}": 100 * cmc[min(k, len(cmc)) - 1].item() for k in RANKS}
-        row |= {"mAP": 100 * ranking.mAP, "mINP": 100 * ranking.mINP}
+        if not only_cmc:
+            row |= {"mAP": 100 * ranking.mAP, "mINP": 100 * ranking.mINP}
         row |= {"valid queries": ranking.num_valid}
         if not title:
             self.cmc[dataset] = cmc
@@ -44,7 +49,7 @@ class Report:
         (self.others.setdefault(title, {}) if title else self.figures)[dataset] = row
         return row
 
-    def verify(self, dataset: str, verification: Verification) -> dict[str, float]:
+    def add_verification(self, dataset: str, verification: Verification) -> dict[str, float]:
         """Add how well pairs of a test set are told apart; returns the figures."""
         self.verifications[dataset] = verification
         return self.add_row(dataset, verification.figures(), "Verification")

@@ -20,8 +20,8 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
+from reidtools.evaluation.progress import watched
 from reidtools.evaluation.ranking import Ranking, rank
 from reidtools.evaluation.vectors import Vectors
 from reidtools.ops.distances import ANGULAR, chunks, nearest, paired, triangle
@@ -48,7 +48,8 @@ def rerank(
     maximum, and lambda times the plain distance. ``"torchreid"`` is torchreid's engine, which
     squares distances that are squared already. Their figures cannot be compared with each other.
 
-    k1, k2 and lambda_ are often 20, 6, 0.3 for Market-1501 and 50, 15, 0.3 for transformers.
+    Features alone decide who is whose neighbour, junk (pid -1) included. k1, k2 and lambda_ are
+    often 20, 6, 0.3 for Market-1501 and 50, 15, 0.3 for transformers.
     """
     if k1 < 1 or k2 < 1 or not 0 <= lambda_ <= 1:
         raise ValueError(
@@ -132,14 +133,10 @@ def _neighbours(
         columns[rows] = places.gather(1, order)
         most[rows] = torch.maximum(most[rows], part.amax(1))
 
-    with tqdm(
-        total=count, desc="Neighbours", unit="row", leave=False, disable=None, delay=2
-    ) as bar:
-        for rows, part in triangle(everyone, metric, memory_mb // 2):
-            see(rows, part, rows.start)
-            if rows.stop < count:
-                see(slice(rows.stop, count), part[:, len(part) :].T.contiguous(), rows.start)
-            bar.update(len(part))
+    for rows, part in watched(triangle(everyone, metric, memory_mb // 2), count, "Neighbours"):
+        see(rows, part, rows.start)
+        if rows.stop < count:
+            see(slice(rows.stop, count), part[:, len(part) :].T.contiguous(), rows.start)
     own = torch.arange(count, dtype=torch.int32, device=device)
     lost = (columns != own[:, None]).all(1)  # among more than `width` equal pictures
     columns[lost, -1] = own[lost]

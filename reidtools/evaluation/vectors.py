@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -17,9 +18,9 @@ from reidtools.registry import choose
 class Vectors:
     """`vectors` float (N, D), one row a picture, with its `pids` (N,), `camids` (N,) and `paths`.
 
-    Lists and NumPy arrays become tensors; vectors of whole numbers become float32. `pids` and
-    `camids` lie on the CPU, wherever the vectors lie. Raises ValueError when a shape is another,
-    the lengths differ or a vector has a value that is not finite.
+    Lists and NumPy arrays become tensors; vectors of whole numbers or half precision become
+    float32. `pids` and `camids` lie on the CPU, wherever the vectors lie. Raises ValueError when a
+    shape is another, the lengths differ, or a vector has a value that is not finite or too large.
     """
 
     vectors: Tensor
@@ -28,13 +29,16 @@ class Vectors:
     paths: list[str] | None = None
 
     def __post_init__(self):
-        vectors = torch.as_tensor(self.vectors)
-        if vectors.ndim != 2:
+        vectors = self.vectors
+        if isinstance(vectors, np.ndarray):
+            vectors = np.ascontiguousarray(vectors)  # torch takes no reversed ones
+        vectors = torch.as_tensor(vectors)
+        if vectors.ndim != 2 or not vectors.shape[1]:
             raise ValueError(
                 f"Vectors are (pictures, dimensions); these are {tuple(vectors.shape)}. Put one "
                 "picture in each row."
             )
-        if not vectors.is_floating_point():
+        if vectors.dtype not in (torch.float32, torch.float64):
             vectors = vectors.float()
         made = {name: _whole_numbers(name, getattr(self, name)) for name in ("pids", "camids")}
         if self.paths is not None:
@@ -44,11 +48,15 @@ class Vectors:
         lengths = {name: len(value) for name, value in vars(self).items() if value is not None}
         if len(set(lengths.values())) > 1:
             raise ValueError(f"Vectors and their names must be equally many; these are {lengths}.")
-        bad = _not_finite(vectors)
+        # A length is not finite where a value is not, and the square of a distance of such vectors
+        # must be finite as well.
+        lengths = torch.linalg.vector_norm(vectors.detach(), dim=1)
+        usable = lengths < (torch.finfo(vectors.dtype).max / 8) ** 0.5
+        bad = (~usable).nonzero().flatten().tolist()
         if bad:
             raise ValueError(
-                f"{len(bad)} of {len(self)} vectors have values that are no numbers (first: "
-                f"{self.names(bad)}); check the weights and these pictures."
+                f"{len(bad)} of {len(self)} vectors have values that are no numbers, or too large "
+                f"to be compared (first: {self.names(bad)}); check the weights and these pictures."
             )
 
     def __len__(self) -> int:
@@ -74,17 +82,6 @@ def _whole_numbers(name: str, values: Any) -> Tensor:
     return numbers.to("cpu", torch.long)
 
 
-def _not_finite(vectors: Tensor) -> list[int]:
-    """The rows that hold a NaN or an infinity, found without a mask as large as the vectors."""
-    # A sum with such a value is not finite; sums of large finite values may also overflow.
-    suspects = (~vectors.sum(1).isfinite()).nonzero().flatten()
-    return [
-        row
-        for some in suspects.split(4096)
-        for row in some[~vectors[some].isfinite().all(1)].tolist()
-    ]
-
-
 def check_comparable(query: Vectors, gallery: Vectors, metric: str) -> None:
     """Raise ValueError where distances of `query` to `gallery` would fail or mean nothing.
 
@@ -92,7 +89,10 @@ def check_comparable(query: Vectors, gallery: Vectors, metric: str) -> None:
     compare directions, vectors without one (shorter than 1e-12).
     """
     if not len(query) or not len(gallery):
-        raise ValueError("There is nothing to rank: the query or the gallery is empty.")
+        raise ValueError(
+            "There is nothing to rank: the query or the gallery is empty; look at the folders of "
+            "the dataset."
+        )
     a, b = query.vectors, gallery.vectors
     if a.shape[1] != b.shape[1]:
         raise ValueError(

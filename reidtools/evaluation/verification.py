@@ -9,9 +9,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from reidtools.evaluation.matches import Matches
+from reidtools.evaluation.progress import watched
 from reidtools.evaluation.vectors import Vectors, check_comparable
 from reidtools.ops.distances import DISTANCES, chunks
 from reidtools.registry import choose
@@ -188,6 +188,7 @@ def read_calibration(path: str | Path) -> dict[str, Any]:
     return content
 
 
+@torch.no_grad()
 def verify(
     query: Vectors,
     gallery: Vectors,
@@ -201,8 +202,9 @@ def verify(
     A pair is of the same person when the pids are equal. Gallery pictures with pid -1 are junk and
     form no pairs; with `camera_filter` ``"market"`` neither do two pictures of the same person from
     the same camera. The distances are counted into histograms while they come, in chunks of at most
-    `memory_mb` MiB; all of them are never in memory. The steps of the histograms lie between 0 and
-    the largest distance possible: for vectors of length 1, 1.5e-5 or finer.
+    `memory_mb` MiB; all of them are never in memory. The histograms have 2^18 equal steps, from 0
+    to the largest angle or cosine distance, or to what vectors of twice the usual length (the
+    median) could reach; pairs beyond share the last step, up to infinity.
 
     Raises ValueError for vectors that cannot be compared, and when all pairs are of one kind.
     """
@@ -215,39 +217,38 @@ def verify(
     junk_columns = torch.from_numpy(matches.junk_columns).to(device)
     # One histogram of three parts: different people, same person, and one bin for junk.
     counts = torch.zeros(2 * bins + 1, dtype=torch.long, device=device)
-    with tqdm(
-        total=len(query), desc="Verifying", unit="query", leave=False, disable=None, delay=2
-    ) as bar:
-        for rows, distances in chunks(query.vectors, gallery.vectors, metric, memory_mb):
-            for first, block in zip(
-                range(rows.start, rows.stop, height), distances.split(height), strict=True
-            ):
-                # Rounded up: a pair is in the bin of the first threshold that accepts it.
-                places = (block / step).ceil_().clamp_(0, STEPS).to(torch.int32)
-                hits, junk = (
-                    torch.from_numpy(pairs.rows * wide + pairs.columns).to(device)
-                    for pairs in matches.of(slice(first, first + len(block)))
-                )
-                flat = places.view(-1)
-                flat[hits] += bins
-                flat[junk] = 2 * bins
-                places[:, junk_columns] = 2 * bins
-                counts += torch.bincount(flat, minlength=len(counts))
-            bar.update(len(distances))
+    parts = chunks(query.vectors, gallery.vectors, metric, memory_mb)
+    for rows, distances in watched(parts, len(query), "Verifying"):
+        for first, block in zip(
+            range(rows.start, rows.stop, height), distances.split(height), strict=True
+        ):
+            # Rounded up: a pair is in the bin of the first threshold that accepts it.
+            places = (block / step).ceil_().clamp_(0, STEPS).to(torch.int32)
+            hits, junk = (
+                torch.from_numpy(pairs.rows * wide + pairs.columns).to(device)
+                for pairs in matches.of(slice(first, first + len(block)))
+            )
+            flat = places.view(-1)
+            flat[hits] += bins
+            flat[junk] = 2 * bins
+            places[:, junk_columns] = 2 * bins
+            counts += torch.bincount(flat, minlength=len(counts))
     different, same = counts[:-1].cpu().view(2, bins)
-    return Verification(torch.arange(bins).double() * step, same, different, metric)
+    thresholds = torch.arange(bins).double() * step
+    thresholds[-1] = torch.inf
+    return Verification(thresholds, same, different, metric)
 
 
 def _step(a: Tensor, b: Tensor, metric: str) -> float:
     """The width of a bin, a power of two: so edges and quotients have no rounding, in float32 too.
 
-    Distances reach no further than the angles or the lengths of the vectors let them.
+    One very long vector must not widen it for all.
     """
     if metric == "cosine":
         reach = 2.0
     elif metric == "arccos":
         reach = math.pi
     else:
-        longest = [torch.linalg.vector_norm(side, dim=1).max().item() for side in (a, b)]
-        reach = sum(longest) ** (2 if metric == "squared_euclidean" else 1)
+        usual = torch.cat([torch.linalg.vector_norm(side, dim=1) for side in (a, b)]).median()
+        reach = (4 * usual.item()) ** (2 if metric == "squared_euclidean" else 1)
     return 2.0 ** math.ceil(math.log2(max(reach, 1e-6))) / STEPS

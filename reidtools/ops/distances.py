@@ -112,13 +112,17 @@ def _lengths(b: Tensor, metric: str) -> Tensor:
 def _fill(out: Tensor, a: Tensor, b: Tensor, others: Tensor, metric: str) -> None:
     """Put the distances of a (n, D) to b (M, D) into `out` (n, M)."""
     angular, one = metric in ANGULAR, a.new_ones(())
-    torch.mm(F.normalize(a) if angular else -2 * a, b.T, out=out)
     squares = a.square().sum(1, keepdim=True)
+    a = F.normalize(a) if angular else -2 * a
+    if len(a) > 1:
+        torch.mm(a, b.T, out=out)
+    else:  # the product of one row rounds equal columns differently, which would break ties
+        out.copy_(torch.mm(a.expand(2, -1), b.T)[:1])
     # On a CPU a few rows at a time are finished, while they are in its cache.
     few = max(1, 2**19 // max(1, len(b))) if out.device.type == "cpu" else max(1, len(a))
     for products, own in zip(out.split(few), squares.split(few), strict=True):
         if angular:
-            torch.addcmul(one, products, others, out=products)
+            torch.addcmul(one, products, others, out=products).clamp_(min=0)
         else:
             products.add_(others).add_(own).clamp_(min=0)
         if metric == "arccos":

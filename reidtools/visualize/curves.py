@@ -33,7 +33,7 @@ def cmc_curves(curves: Mapping[str, Tensor], path: str | Path, ranks: int = 50) 
     for place, (name, cmc) in enumerate(curves.items()):
         cmc = torch.as_tensor(cmc)[:ranks].double().cpu()
         lowest = min(lowest, cmc[0].item())
-        label = f"{name} (Rank-1 {_percent(cmc[0].item())})"
+        label = _label(name, f"Rank-1 {_percent(cmc[0].item())}")
         axes.plot(range(1, len(cmc) + 1), 100 * cmc, label=label, **_look(place))
     last = max(2, min(ranks, max(len(cmc) for cmc in curves.values())))
     axes.set_xlim(1, last)
@@ -59,7 +59,7 @@ def roc_curves(curves: Mapping[str, Verification], path: str | Path) -> None:
         fars = torch.logspace(-math.log10(found.different_pairs), 0, 500, dtype=torch.double)
         fars[0], fars[-1] = 1 / found.different_pairs, 1
         tars = [100 * found.tar_at(far) for far in fars.tolist()]
-        label = f"{name} (EER {_percent(found.eer)})"
+        label = _label(name, f"EER {_percent(found.eer)}")
         (line,) = axes.plot(100 * fars, tars, label=label, **_look(place))
         if found.eer >= fars[0]:
             axes.plot(100 * found.eer, 100 - 100 * found.eer, "o", color=line.get_color(), ms=5)
@@ -104,6 +104,13 @@ def _look(place: int) -> dict[str, Any]:
     }
 
 
+def _label(name: str, figure: str) -> str:
+    """A line of the legend: the end of a long name, and none of matplotlib's own signs."""
+    short = name if len(name) <= 80 else f"…{name[-79:]}"
+    space = " " if name.startswith("_") else ""  # a leading _ would hide the curve
+    return f"{space}{short} ({figure})".replace("$", r"\$")
+
+
 def _percent(share: float) -> str:
     return f"{100 * share:.2f}%"
 
@@ -112,10 +119,10 @@ def _save(figure: "Figure", axes: "Axes", path: str | Path) -> None:
     axes.grid(which="major", color="0.85")
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
+    _, labels = axes.get_legend_handles_labels()
+    columns = 1 if max(map(len, labels)) > 45 else min(2, len(labels))
     # Below the axes it covers no curve.
-    figure.legend(
-        loc="outside lower center", ncols=min(2, len(axes.get_legend_handles_labels()[0]))
-    )
+    figure.legend(loc="outside lower center", ncols=columns, fontsize=10 if len(labels) < 7 else 7)
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, lambda file: figure.savefig(file, format="png"))

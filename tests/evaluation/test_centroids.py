@@ -135,7 +135,7 @@ def test_a_gallery_of_one_camera_says_what_to_do():
         rank_centroids(query, gallery)
     assert rank_centroids(query, gallery, keep_camids=False).mAP == 1
     stranger = vectors([[1.0], [2.0]], [0, 2], [0, 0])
-    with pytest.raises(ValueError, match="No query has a match among the centroids"):
+    with pytest.raises(ValueError, match="No query has a match in the gallery: they have no pid"):
         rank_centroids(query, stranger, distractors=True)
 
 

@@ -49,7 +49,7 @@ def test_numpy_alone_opens_the_file(saved):
 
 def test_vectors_of_something_else_are_refused_by_name(saved):
     path = saved()
-    with pytest.raises(ValueError, match=r"weights was 12ab, is 34cd\. Delete the file or choose"):
+    with pytest.raises(ValueError, match=r"weights was 12ab, is 34cd\. Delete the files"):
         read_vectors(path, {**ABOUT, "weights": "34cd"})
     with pytest.raises(ValueError, match=r"size was 256 x 128, is None; flip was None, is raw\."):
         read_vectors(path, {"weights": "12ab", "flip": "raw"})

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from reidtools.evaluation import Vectors, places, rank
+from reidtools.evaluation import Vectors, places, rank, rerank, verify
 from reidtools.evaluation.matches import Pairs
 from reidtools.ops.distances import pairwise
 
@@ -72,7 +72,7 @@ def test_thousands_of_queries_with_ties_and_junk_agree_with_the_naive_loop(camer
         expected = naive(query, gallery, camera_filter)
         valid = [hits for _, hits in expected if hits]
         if not valid:
-            with pytest.raises(ValueError, match=r"TEST\.CAMERA_FILTER none"):
+            with pytest.raises(ValueError, match="No query has a match"):
                 rank(query, gallery, **options)
             continue
         found = rank(query, gallery, **options)
@@ -91,18 +91,21 @@ def test_thousands_of_queries_with_ties_and_junk_agree_with_the_naive_loop(camer
     assert checked > 2000
 
 
-def test_a_chunk_is_counted_alike_row_by_row_and_all_together():
-    """The way of CUDA, tried on the CPU."""
+def test_places_are_counted_alike_on_every_device(monkeypatch):
+    """The way of GPUs, tried on the CPU."""
     generator = torch.Generator().manual_seed(0)
     for wide in (1, 7, 60):
         distances = torch.randint(0, 9, (40, wide), generator=generator).float()
         cells = torch.rand(40, wide, generator=generator) < 0.3
         rows, columns = (x.numpy() for x in cells.nonzero(as_tuple=True))
-        pairs = Pairs(rows, columns, 40)
         order = distances.argsort(dim=1, stable=True)
         expected = order.argsort(dim=1)[rows, columns].numpy()
-        assert np.array_equal(places._count_cpu(distances, pairs), expected)
-        assert np.array_equal(places._count_cuda(distances, pairs), expected)
+        assert np.array_equal(places._before(distances, rows, columns), expected)
+        assert np.array_equal(places._before_on_device(distances, rows, columns), expected)
+        for cells in (1, 100, 10_000):  # rows taken at a time
+            monkeypatch.setattr(places, "CELLS", cells)
+            found = places.places(distances, Pairs(rows, columns, 40))
+            assert np.array_equal(found, 1 + expected)
 
 
 def test_nearest_pictures_come_with_their_distances():
@@ -128,6 +131,38 @@ def test_cosine_ignores_length():
     gallery = vectors([[0.5, 0.5], [100.0, 1.0]], [2, 1], [1, 1])
     assert rank(query, gallery).cmc[0] == 1
     assert rank(query, gallery, metric="euclidean").cmc[0] == 0
+
+
+def test_queries_without_a_match_are_told_why():
+    one = vectors([[0.0]], [1], [0])
+    with pytest.raises(ValueError, match=r"TEST\.CAMERA_FILTER none"):
+        rank(one, one, metric="euclidean")
+    with pytest.raises(ValueError, match="no pid in common"):
+        rank(one, vectors([[0.0]], [2], [1]), metric="euclidean")
+    with pytest.raises(ValueError, match="0 for none"):
+        rank(one, one, metric="euclidean", topk=-1)
+
+
+def test_a_single_query_keeps_the_order_of_equal_pictures():
+    """A matrix-vector product would round the columns of one and the same vector differently."""
+    generator = torch.Generator().manual_seed(0)
+    for dim in (64, 100, 2048):
+        same = torch.randn(1, dim, generator=generator).expand(50, -1)
+        query = vectors(torch.randn(1, dim, generator=generator), [1], [0])
+        gallery = vectors(same, [1] * 50, [1] * 50)
+        assert rank(query, gallery, topk=50).topk.tolist() == [list(range(50))]
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_gpu_gives_the_same_figures(golden_sides):
+    here = golden_sides("raw")
+    there = [side.to("cuda") for side in here]
+    for options in ({"topk": 5}, {"single_shot": 3}, {"metric": "euclidean"}):
+        cpu, gpu = rank(*here, **options), rank(*there, **options)
+        assert gpu.mAP == pytest.approx(cpu.mAP) and torch.allclose(gpu.cmc, cpu.cmc)
+        assert cpu.topk is None or torch.equal(gpu.topk, cpu.topk)
+    assert rerank(*there).mAP == pytest.approx(rerank(*here).mAP, abs=1e-4)
+    assert verify(*there).eer == pytest.approx(verify(*here).eer, abs=1e-4)
 
 
 def test_wrong_names_and_empty_sides_are_refused():

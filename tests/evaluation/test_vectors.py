@@ -106,15 +106,23 @@ def test_vectors_check_themselves():
         Vectors(torch.zeros(2, 4), ids, ids[:, None])
 
 
-def test_rows_that_are_not_finite_are_found_among_large_ones():
-    """A row of large numbers overflows when it is summed, and is fine; NaN and infinity are not."""
+def test_values_that_are_no_numbers_or_overflow_are_found():
+    """The square of a distance must be finite; at 1e19 it is not, and everything would be wrong."""
     values = torch.ones(9000, 2)
-    values[0], values[7], values[8500, 1] = 3e38, torch.tensor([-math.inf, math.inf]), math.nan
+    values[0], values[7], values[8500, 1] = 1e17, torch.tensor([-math.inf, math.inf]), math.nan
+    values[8501] = 1e19
     ids = [0] * len(values)
-    with pytest.raises(ValueError, match=r"2 of 9000 vectors .* \(first: row 7, row 8500\)"):
+    with pytest.raises(ValueError, match=r"3 of 9000 .* too large.*: row 7, row 8500, row 8501\)"):
         Vectors(values, ids, ids)
     values[7:] = 0
     assert len(Vectors(values, ids, ids)) == 9000
+    assert len(Vectors(values.double() * 1e19, ids, ids)) == 9000
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.int32])
+def test_coarse_numbers_become_float32(dtype):
+    """The squares of half precision overflow at lengths of 256."""
+    assert Vectors(torch.ones(2, 3, dtype=dtype), [0, 1], [0, 1]).vectors.dtype == torch.float32
 
 
 def test_lists_and_arrays_become_tensors():
@@ -124,6 +132,7 @@ def test_lists_and_arrays_become_tensors():
     assert made.paths == ["a", "b"]
     assert Vectors(np.ones((2, 3)), [0, 1], [0, 1]).vectors.dtype == torch.float64
     assert len(Vectors(torch.ones(0, 3), [], [])) == 0
+    assert Vectors(np.ones((2, 3))[::-1], [0, 1], [0, 1]).vectors.shape == (2, 3)
     values = torch.ones(2, 3)
     assert Vectors(values, [0, 1], [0, 1]).vectors is values  # no copy
 
