@@ -114,12 +114,13 @@ def embeddings(
         else:
             begin = time.perf_counter()
             vectors = embed(model, batches, amp, f"{name} {side}", **own(cfg.TEST, maker=embed))
-            where = f", kept in {path}" if folder else ""
             seconds = time.perf_counter() - begin
-            LOGGER.info("Embedded %s %s: %d in %.0f s%s", name, side, len(vectors), seconds, where)
+            if keep:
+                LOGGER.info("Embedded %s %s: %d in %.0f s", name, side, len(vectors), seconds)
             if folder:
                 write = partial(write_vectors, vectors=vectors, about=about)
                 checkpoints.write_whole(path, write)
+                LOGGER.info("Kept in %s", path)
         found.append(vectors.to(batches.device) if batches.device.type == "cuda" else vectors)
     query, gallery = found
     return query, gallery
@@ -141,8 +142,8 @@ def _sources(cfg: CfgNode, batches: Batches, side: str, amp: torch.dtype | None)
         "scale": cfg.TEST[f"{side.upper()}_SCALE"],
         "autocast": str(amp),
     }
-    plain = {name: json.dumps(value, sort_keys=True) for name, value in settings.items()}
-    return {"pictures": digest.hexdigest(), **plain}
+    texts = {name: json.dumps(value, sort_keys=True) for name, value in settings.items()}
+    return {"pictures": digest.hexdigest(), **texts}
 
 
 def measure(

@@ -1,7 +1,8 @@
 """What training may minimise: one loss a file, tensors in, a number out."""
 
 from reidtools.losses.center import CenterLoss
+from reidtools.losses.centroid_triplet import CentroidTripletLoss
 from reidtools.losses.cross_entropy import CrossEntropyLoss
 from reidtools.losses.triplet import TripletLoss
 
-__all__ = ["CenterLoss", "CrossEntropyLoss", "TripletLoss"]
+__all__ = ["CenterLoss", "CentroidTripletLoss", "CrossEntropyLoss", "TripletLoss"]

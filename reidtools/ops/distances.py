@@ -104,8 +104,10 @@ def _parts(a: Tensor, wide: int, memory_mb: int) -> tuple[Tensor, list[slice]]:
 def _lengths(b: Tensor, metric: str) -> Tensor:
     """What `_fill` has to know of b (M, D): -1 / |b| for angular metrics, else |b|^2; (M,)."""
     choose("metric", metric, DISTANCES)
-    # In blocks, so that no second b is made on the way.
-    squares = torch.cat([b.new_empty(0), *(block.square().sum(1) for block in b.split(256))])
+    squares, scratch = b.new_empty(len(b)), b.new_empty(256, b.shape[1])
+    # In blocks, through one scratch: fresh ones would leave holes in memory as large as b.
+    for sums, block in zip(squares.split(256), b.split(256), strict=True):
+        torch.sum(torch.mul(block, block, out=scratch[: len(block)]), 1, out=sums)
     return squares.clamp_(min=1e-24).rsqrt_().neg_() if metric in ANGULAR else squares
 
 

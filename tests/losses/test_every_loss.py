@@ -16,6 +16,7 @@ def batch(features):
     return {
         "features": features.clone().requires_grad_(),
         "embeddings": features.clone().requires_grad_(),
+        "low_features": (0.9 * features).requires_grad_(),
         "pids": torch.tensor([0, 0, 1, 1, 2, 2, 4, 4]),
         "camids": torch.tensor([0, 1, 0, 1, 0, 1, 0, 1]),
     }
