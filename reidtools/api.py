@@ -143,7 +143,7 @@ def calibrate(cfg: CfgNode, far: float, model: Embedder | None = None) -> dict[s
     logbook.set_up_logging()
     if not 0 < far < 1:
         raise ValueError(f"The false accept rate is {far}; it is a share, such as 0.001.")
-    names = cfg.DATASETS.TESTS or cfg.DATASETS.NAMES
+    names = _test_names(cfg)
     if len(names) > 1:
         raise ValueError(
             f"A threshold comes from one test set, not from {', '.join(names)}; name one in "
@@ -226,7 +226,7 @@ def _seeded_device(cfg: CfgNode) -> torch.device:
 
 def _data(cfg: CfgNode) -> tuple[list[Sample], dict[str, Splits]]:
     """Training samples of all NAMES and the splits of each test set, looked through for trouble."""
-    trains, tests = cfg.DATASETS.NAMES, cfg.DATASETS.TESTS or cfg.DATASETS.NAMES
+    trains, tests = cfg.DATASETS.NAMES, _test_names(cfg)
     loaded = {name: build.splits(cfg, name) for name in dict.fromkeys([*trains, *tests])}
     samples = join_train([loaded[name].train for name in trains])
     num_instance = cfg.DATALOADER.SAMPLER.get("NUM_INSTANCE", 0)
@@ -280,9 +280,13 @@ def _ready(cfg: CfgNode, model: Embedder | None, device: torch.device) -> Embedd
     return model
 
 
+def _test_names(cfg: CfgNode) -> list[str]:
+    return cfg.DATASETS.TESTS or cfg.DATASETS.NAMES
+
+
 def _test_splits(cfg: CfgNode) -> dict[str, Splits]:
     """The test sets, looked through for trouble."""
-    tests = {name: build.splits(cfg, name) for name in cfg.DATASETS.TESTS or cfg.DATASETS.NAMES}
+    tests = {name: build.splits(cfg, name) for name in _test_names(cfg)}
     for name, splits in tests.items():
         _warn(name, preflight(splits, camera_filter=cfg.TEST.CAMERA_FILTER, training=False))
     return tests

@@ -79,12 +79,16 @@ def main(run) -> None:
         run()
     except (KeyError, IndexError):
         raise  # a fault of ours, which needs its traceback
-    except ImportError as error:
-        if error.name:
+    except (
+        LookupError,
+        ValueError,
+        TypeError,
+        OSError,
+        FloatingPointError,
+        ImportError,
+    ) as error:
+        if isinstance(error, ImportError) and error.name:
             raise  # Python's own; ours, for an extra that is not installed, names no module
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(1)
-    except (LookupError, ValueError, TypeError, OSError, FloatingPointError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:

@@ -9,6 +9,11 @@ from reidtools.evaluation.vectors import Vectors
 from reidtools.ops.protocol import ignores_own_camera
 
 
+def spans(starts: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """The numbers ``start, start + 1 …`` of every span, `counts` of them, end to end."""
+    return np.repeat(starts - (counts.cumsum() - counts), counts) + np.arange(counts.sum())
+
+
 @dataclass(frozen=True)
 class Pairs:
     """Cells of a matrix of `count` rows: `rows` ascending and, within a row, `columns` ascending.
@@ -56,8 +61,7 @@ class Matches:
         counts = np.searchsorted(self._pids, pids, "right") - starts
         counts[pids == -1] = 0
         row = np.repeat(np.arange(len(pids)), counts)
-        within = np.arange(len(row)) - np.repeat(counts.cumsum() - counts, counts)
-        column = self._order[starts[row] + within]
+        column = self._order[spans(starts, counts)]
         own = self._query_camids[rows][row] == self._camids[column]
         own &= self._filters
         hits, junk = (Pairs(row[keep], column[keep], len(pids)) for keep in (~own, own))

@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from reidtools.evaluation.matches import spans
 from reidtools.evaluation.progress import watched
 from reidtools.evaluation.ranking import Ranking, rank
 from reidtools.evaluation.vectors import Vectors
@@ -233,6 +234,6 @@ class _Jaccard:
         columns, weights = self.query.indices[here], self.query.data[here]
         starts = self.gallery.indptr[columns]
         counts = self.gallery.indptr[columns + 1] - starts
-        cells = np.repeat(starts - (counts.cumsum() - counts), counts) + np.arange(counts.sum())
+        cells = spans(starts, counts)
         least = np.minimum(self.gallery.data[cells], np.repeat(weights, counts))
         return np.bincount(self.gallery.indices[cells], least, minlength=self.gallery.shape[0])
