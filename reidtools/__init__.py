@@ -11,7 +11,10 @@ from importlib import import_module
 
 __version__ = "0.1.0"
 _HOMES = {
-    "api": ("calibrate", "check", "embed", "evaluate", "get_config", "load", "train"),
+    "api": (
+        *("calibrate", "check", "create_embeddings", "embed", "evaluate", "find_similar"),
+        *("finetune", "get_config", "infer", "load", "train"),
+    ),
     "evaluation": (
         *("Ranking", "Report", "Vectors", "centralize", "expand", "rank", "rank_centroids"),
         *("rerank", "verify"),

@@ -8,16 +8,17 @@ import logging
 import re
 import time
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch.nn import functional as F
 from yacs.config import CfgNode
 
-from reidtools.build import own, size_test
+from reidtools.build import Sides, own, size_test, test_scale
 from reidtools.config.load import plain
 from reidtools.data.pictures import Batches
-from reidtools.engine import checkpoints
 from reidtools.evaluation import (
     Ranking,
     Report,
@@ -32,15 +33,18 @@ from reidtools.evaluation import (
 )
 from reidtools.evaluation.density import density
 from reidtools.evaluation.features import fingerprint, read_vectors, write_vectors
+from reidtools.evaluation.report import CENTROIDS
 from reidtools.evaluation.vectors import FLIPS
+from reidtools.files import make_folder, write_json, write_whole
 from reidtools.modeling import Embedder
 from reidtools.ops.degrade import degrade
 from reidtools.registry import choose
 from reidtools.visualize import curves
+from reidtools.visualize.ranked_lists import write_ranked_lists
 
 LOGGER = logging.getLogger("reidtools")
-SETTINGS = ("METRIC", "CAMERA_FILTER", "FLIP", "QUERY_SCALE", "GALLERY_SCALE")
-CENTROIDS = "Centroid gallery, made with ground-truth ids: not comparable with the other figures"
+SETTINGS = ("METRIC", "CAMERA_FILTER", "FLIP")
+RESOLUTIONS = "Across resolutions, query - gallery"
 
 
 def rehearse(cfg: CfgNode) -> None:
@@ -51,9 +55,9 @@ def rehearse(cfg: CfgNode) -> None:
     """
     choose("flip", cfg.TEST.FLIP, FLIPS)
     if cfg.TEST.FEATURES:
-        checkpoints.make_folder(Path(cfg.TEST.FEATURES), "TEST.FEATURES")
-    for scale in (cfg.TEST.QUERY_SCALE, cfg.TEST.GALLERY_SCALE):
-        degrade(torch.zeros(1, 3, *size_test(cfg)), scale)
+        make_folder(Path(cfg.TEST.FEATURES), "TEST.FEATURES")
+    for side in ("query", "gallery"):
+        degrade(torch.zeros(1, 3, *size_test(cfg)), test_scale(cfg, side))
     drawn = torch.randn(16, 4, generator=torch.Generator().manual_seed(0))
     people, cameras = torch.arange(1, 17) // 4 + 1, torch.arange(16) % 4
     query = Vectors(drawn, people, cameras)
@@ -65,23 +69,45 @@ def rehearse(cfg: CfgNode) -> None:
 def report_on(
     cfg: CfgNode,
     model: Embedder,
-    tests: dict[str, tuple[Batches, Batches]],
+    tests: dict[str, Sides],
     amp: torch.dtype | None,
     *,
     final: bool,
 ) -> Report:
     """Embed, with autocast to `amp` if any, and measure every test set.
 
-    A `final` test may take embeddings from files in TEST.FEATURES, and lists the TEST.TOPK nearest
-    pictures; one in the course of training does neither.
+    A test at low resolution is followed by every pairing of it with the full one. A `final` test
+    may take embeddings from files in TEST.FEATURES, and keeps the nearest pictures that TEST.TOPK
+    and TEST.VISUALIZE want; one in the course of training does neither.
     """
-    report = Report()
+    report, test = Report(), cfg.TEST
+    topk = max(test.TOPK, test.VISUALIZE_TOPK if test.VISUALIZE else 0) if final else 0
     for name, sides in tests.items():
-        query, gallery = embeddings(cfg, model, name, sides, amp, keep=final)
-        ranked = measure(cfg, report, name, query, gallery, cfg.TEST.TOPK if final else 0)
-        if ranked.topk is not None:
-            report.nearest[name] = nearest_list(query, gallery, ranked)
+        queries = [embedded(cfg, model, name, "query", b, amp, keep=final) for b in sides.queries]
+        galleries = [
+            embedded(cfg, model, name, "gallery", b, amp, keep=final) for b in sides.galleries
+        ]
+        ranked = measure(cfg, report, name, queries[0], galleries[0], topk)
+        if topk:
+            report.ranked[name] = queries[0], galleries[0], ranked
+        if len(queries) + len(galleries) > 2:
+            asked = " - ".join(resolution(side[0]) for side in sides)
+            report.note += f"Figures of {name} are of query and gallery at {asked}.\n"
+            plain_rank = partial(rank, **_plain(cfg))
+            # Full resolution first: HR - HR, LR - HR, HR - LR, LR - LR.
+            for g, q in product(reversed(range(len(galleries))), reversed(range(len(queries)))):
+                pair = f"{resolution(sides.queries[q])} - {resolution(sides.galleries[g])}"
+                found = plain_rank(queries[q], galleries[g])
+                report.add(f"{name} {pair}", found, RESOLUTIONS)
     return report
+
+
+def resolution(batches: Batches) -> str:
+    """HR for pictures as they are stored, LR(x4) for a quarter of it, MLR for several at once."""
+    scales = {sample.scale for sample in batches.pictures.samples}
+    if scales == {1}:
+        return "HR"
+    return f"LR(x{scales.pop():g})" if len(scales) == 1 else "MLR"
 
 
 def _word(name: str) -> str:
@@ -89,44 +115,42 @@ def _word(name: str) -> str:
     return re.sub(r"[^\w.+-]+", "_", name).strip("_")
 
 
-def embeddings(
+def embedded(
     cfg: CfgNode,
     model: Embedder,
     name: str,
-    sides: tuple[Batches, Batches],
+    side: str,
+    batches: Batches,
     amp: torch.dtype | None,
     *,
     keep: bool,
-) -> tuple[Vectors, Vectors]:
-    """Query and gallery of a test set, on the device if that is CUDA, to be ranked there.
+) -> Vectors:
+    """The query or gallery of a test set, on the device if that is CUDA, to be ranked there.
 
-    With `keep` and a folder in TEST.FEATURES they are stored there, and taken from there the next
+    With `keep` and a folder in TEST.FEATURES it is stored there, and taken from there the next
     time; a file made from other weights, pictures or settings is a ValueError.
     """
     folder = cfg.TEST.FEATURES if keep else ""
-    weights, found = fingerprint(model) if folder else "", []
-    for side, batches in zip(("query", "gallery"), sides, strict=True):
-        path = Path(folder) / f"{_word(name)}_{side}.npz"
-        about = {"weights": weights, **_sources(cfg, batches, side, amp)} if folder else {}
-        if folder and path.is_file():
-            vectors = read_vectors(path, about)
-            LOGGER.info("Embeddings of %s %s are those in %s", name, side, path)
-        else:
-            begin = time.perf_counter()
-            vectors = embed(model, batches, amp, f"{name} {side}", **own(cfg.TEST, maker=embed))
+    kind = resolution(batches)
+    path = Path(folder) / f"{_word(name)}_{side}{'' if kind == 'HR' else '_' + _word(kind)}.npz"
+    about = {"weights": fingerprint(model), **_sources(cfg, batches, amp)} if folder else {}
+    if folder and path.is_file():
+        vectors = read_vectors(path, about)
+        LOGGER.info("Embeddings of %s %s are those in %s", name, side, path)
+    else:
+        begin, title = time.perf_counter(), f"{name} {side} {kind}"
+        vectors = embed(model, batches, amp, title, **own(cfg.TEST, maker=embed))
+        if keep:
             seconds = time.perf_counter() - begin
-            if keep:
-                LOGGER.info("Embedded %s %s: %d in %.0f s", name, side, len(vectors), seconds)
-            if folder:
-                write = partial(write_vectors, vectors=vectors, about=about)
-                checkpoints.write_whole(path, write)
-                LOGGER.info("Kept in %s", path)
-        found.append(vectors.to(batches.device) if batches.device.type == "cuda" else vectors)
-    query, gallery = found
-    return query, gallery
+            LOGGER.info("Embedded %s: %d in %.0f s", title, len(vectors), seconds)
+        if folder:
+            write = partial(write_vectors, vectors=vectors, about=about)
+            write_whole(path, write)
+            LOGGER.info("Kept in %s", path)
+    return vectors.to(batches.device) if batches.device.type == "cuda" else vectors
 
 
-def _sources(cfg: CfgNode, batches: Batches, side: str, amp: torch.dtype | None) -> dict[str, str]:
+def _sources(cfg: CfgNode, batches: Batches, amp: torch.dtype | None) -> dict[str, str]:
     """What embeddings depend on besides the weights, by name."""
     digest = hashlib.sha256()
     for sample in batches.pictures.samples:
@@ -139,11 +163,16 @@ def _sources(cfg: CfgNode, batches: Batches, side: str, amp: torch.dtype | None)
         "pixel mean": cfg.INPUT.PIXEL_MEAN,
         "pixel std": cfg.INPUT.PIXEL_STD,
         "flip": cfg.TEST.FLIP,
-        "scale": cfg.TEST[f"{side.upper()}_SCALE"],
         "autocast": str(amp),
     }
     texts = {name: json.dumps(value, sort_keys=True) for name, value in settings.items()}
     return {"pictures": digest.hexdigest(), **texts}
+
+
+def _plain(cfg: CfgNode) -> dict[str, Any]:
+    """The options of `rank` that the plain protocol leaves to the config."""
+    given = own(cfg.TEST, cfg, maker=rank)
+    return given | {"ap_rule": "standard", "single_shot": 0, "topk": 0}
 
 
 def measure(
@@ -156,7 +185,7 @@ def measure(
     """
     test = cfg.TEST
     given = own(test, cfg, maker=rank)
-    usual = given | {"ap_rule": "standard", "single_shot": 0, "topk": 0}
+    usual = _plain(cfg)
     ranked = rank(query, gallery, **usual | {"topk": topk})
     report.add(name, ranked)
     if (rule := given["ap_rule"]) != "standard":
@@ -173,6 +202,7 @@ def measure(
         report.add_row(name, figures, "Density of the gallery's embeddings")
     if test.CENTROIDS.ENABLED:
         options = own(test.CENTROIDS, test, maker=rank_centroids)
+        options["keep_camids"] &= test.CAMERA_FILTER != "none"
         report.add(name, rank_centroids(query, gallery, **options), CENTROIDS)
     steps = {"NFC": test.NFC, "query expansion": test.AQE, "re-ranking": test.RERANK}
     steps = {step: node for step, node in steps.items() if node.ENABLED}
@@ -197,13 +227,13 @@ def _options(node: CfgNode) -> str:
     return ", ".join(f"{key.lower()} {node[key]}" for key in sorted(node) if key != "ENABLED")
 
 
-def nearest_list(query: Vectors, gallery: Vectors, ranked: Ranking) -> str:
-    """The nearest gallery pictures of every query as CSV."""
+def nearest_list(query: Vectors, gallery: Vectors, ranked: Ranking, topk: int) -> str:
+    """The `topk` nearest gallery pictures of every query as CSV."""
 
     def lines():
         yield "query", "place", "gallery", "distance", "same person"
         for row, columns in enumerate(ranked.topk.tolist()):
-            for place, column in enumerate(columns):
+            for place, column in enumerate(columns[:topk]):
                 if column >= 0:
                     same = int(query.pids[row] == gallery.pids[column])
                     distance = f"{ranked.topk_distances[row, place]:.6f}"
@@ -215,11 +245,16 @@ def nearest_list(query: Vectors, gallery: Vectors, ranked: Ranking) -> str:
 
 
 def write_report(cfg: CfgNode, report: Report, folder: Path, about: dict[str, Any]) -> list[Path]:
-    """Write lists, with TEST.PLOTS curves, and last metrics.json into `folder`; their paths."""
-    files = []
-    for name, text in report.nearest.items():
-        files.append(folder / f"nearest_{_word(name)}.csv")
-        checkpoints.write_whole(files[-1], lambda file, text=text: file.write(text.encode()))
+    """Write lists and curves, as TEST asks, and last metrics.json into `folder`; their paths."""
+    files, test = [], cfg.TEST
+    for name, ranked in report.ranked.items():
+        if test.TOPK:
+            text = nearest_list(*ranked, test.TOPK)
+            files.append(folder / f"nearest_{_word(name)}.csv")
+            write_whole(files[-1], lambda file, text=text: file.write(text.encode()))
+        if test.VISUALIZE:
+            files.append(folder / "visrank" / (_word(name) if len(report.ranked) > 1 else ""))
+            draw_lists(cfg, *ranked, files[-1])
     if cfg.TEST.PLOTS:
         files.append(folder / "cmc.png")
         curves.cmc_curves(report.cmc, files[-1])
@@ -228,11 +263,23 @@ def write_report(cfg: CfgNode, report: Report, folder: Path, about: dict[str, An
             curves.roc_curves(report.verifications, files[-1])
     figures = {"figures": report.figures, "others": report.others, "test": plain(cfg.TEST)}
     files.append(folder / "metrics.json")
-    checkpoints.write_json(files[-1], {**about, **settings(cfg), **figures})
+    write_json(files[-1], {**about, **settings(cfg), **figures})
     return files
+
+
+def draw_lists(
+    cfg: CfgNode, query: Vectors, gallery: Vectors, ranked: Ranking, folder: Path
+) -> None:
+    """Write the pictures that TEST.VISUALIZE asks for."""
+    topk = cfg.TEST.VISUALIZE_TOPK
+    columns = F.pad(ranked.topk[:, :topk], (0, max(0, topk - len(gallery))), value=-1)
+    right = query.pids[:, None] == gallery.pids[columns.clamp(min=0)]
+    most = cfg.TEST.VISUALIZE_MAX_NUMBER
+    write_ranked_lists(query.paths, gallery.paths, columns, right, folder, most=most)
 
 
 def settings(cfg: CfgNode) -> dict[str, Any]:
     """What figures depend on besides the weights."""
     test = {key.lower(): value for key, value in cfg.TEST.items() if key in SETTINGS}
-    return {"size": list(size_test(cfg)), **test}
+    scales = {f"{side}_scale": test_scale(cfg, side) for side in ("query", "gallery")}
+    return {"size": list(size_test(cfg)), **test, **scales}

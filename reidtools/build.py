@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -11,12 +11,13 @@ from yacs.config import CfgNode
 from reidtools.data.datasets import load_dataset
 from reidtools.data.pictures import Batches, Pictures, in_order
 from reidtools.data.samples import Sample, Splits, relabel, table
-from reidtools.data.transforms import Augment, Normalize, TrainTransform
+from reidtools.data.transforms import Augment, LowResolution, Normalize, TrainTransform
+from reidtools.data.variants import VARIANTS
 from reidtools.engine.objective import Objective
 from reidtools.engine.trainer import Trainer
 from reidtools.modeling import Embedder, weights
 from reidtools.ops.degrade import degrade
-from reidtools.registry import BACKBONES, DATASETS, HEADS, LOSSES, SAMPLERS, options
+from reidtools.registry import BACKBONES, DATASETS, HEADS, LOSSES, SAMPLERS, choose, options
 from reidtools.solver import make_optimizer, make_schedule
 
 LOGGER = logging.getLogger("reidtools")
@@ -62,11 +63,15 @@ def amp_dtype(cfg: CfgNode, on: torch.device) -> torch.dtype | None:
 
 
 def splits(cfg: CfgNode, name: str) -> Splits:
-    """The dataset `name`; its table goes to the log."""
+    """The dataset `name`, or ``name@variant``; its table goes to the log."""
+    name, _, variant = name.partition("@")
     given = cfg.DATASETS.get(name.upper(), {}) if name in DATASETS else {}
     loaded = load_dataset(name, cfg.DATASETS.ROOT, **chosen(given))
     LOGGER.info(table(name, loaded))
-    return loaded
+    if not variant:
+        return loaded
+    make = choose("variant", variant, VARIANTS)
+    return make(loaded, cfg.SEED, **own(cfg.DATASETS[variant.upper()], maker=make))
 
 
 def size_test(cfg: CfgNode) -> tuple[int, int]:
@@ -95,7 +100,8 @@ def objective(cfg: CfgNode, dim: int, num_people: int) -> Objective:
     facts = {"dim": dim, "num_people": num_people}
     nodes = {name: node for name, node in sorted(cfg.MODEL.LOSSES.items()) if node.WEIGHT}
     losses = {name: LOSSES.build(name, facts, chosen(node)) for name, node in nodes.items()}
-    return Objective(losses, {name: node.WEIGHT for name, node in nodes.items()})
+    weights = {name: node.WEIGHT for name, node in nodes.items()}
+    return Objective(losses, weights, cfg.DATASETS.LOW_SCALE)
 
 
 def train_batches(
@@ -109,8 +115,13 @@ def train_batches(
             f"INPUT.PADDING {cfg.INPUT.PADDING} could push the whole picture out of its "
             f"{cfg.INPUT.SIZE_TRAIN}; choose a smaller one."
         )
+    low_resolution = LowResolution(generator, **own(cfg.INPUT, maker=LowResolution))
+    for scale in (cfg.INPUT.SCALE, cfg.DATASETS.LOW_SCALE, *cfg.INPUT.LOW_RES_SCALES):
+        degrade(torch.zeros(1, 3, *cfg.INPUT.SIZE_TRAIN), scale)  # says it if that cannot be
+    labels = relabel(samples)
+    samples = [sample._replace(scale=cfg.INPUT.SCALE) for sample in samples]
     pictures = Pictures(
-        samples, cfg.INPUT.SIZE_TRAIN, relabel(samples), **own(cfg.DATALOADER, maker=Pictures)
+        samples, cfg.INPUT.SIZE_TRAIN, labels, **own(cfg.DATALOADER, maker=Pictures)
     )
     facts = {
         "pids": [sample.pid for sample in samples],
@@ -118,34 +129,59 @@ def train_batches(
         "seed": cfg.SEED,
     }
     sampler = SAMPLERS.build(cfg.DATALOADER.SAMPLER.NAME, facts, chosen(cfg.DATALOADER.SAMPLER))
-    transform = TrainTransform(augment, normalize)
+    transform = TrainTransform(augment, normalize, low_resolution)
     return Batches(pictures, sampler, transform, workers=cfg.DATALOADER.NUM_WORKERS, device=on)
 
 
 def test_batches(
-    cfg: CfgNode, samples: Sequence[Sample], on: torch.device, scale: float = 1
+    cfg: CfgNode,
+    samples: Sequence[Sample],
+    on: torch.device,
+    unreadable: dict[str, str] | None = None,
 ) -> Batches:
-    """All of `samples` in order, resized, normalised and made `scale` times as coarse."""
-    pictures = Pictures(samples, size_test(cfg), **own(cfg.DATALOADER, maker=Pictures))
-    order = in_order(len(samples), cfg.TEST.IMS_PER_BATCH)
+    """All of `samples` in order, resized and normalised; see `Pictures` for `unreadable`."""
+    pictures = Pictures(
+        samples, size_test(cfg), None, unreadable, **own(cfg.DATALOADER, maker=Pictures)
+    )
+    return _in_order(cfg, pictures, on)
+
+
+def _in_order(cfg: CfgNode, pictures: Pictures, on: torch.device) -> Batches:
+    order = in_order(len(pictures), cfg.TEST.IMS_PER_BATCH)
     normalize = Normalize(**own(cfg.INPUT, maker=Normalize))
-
-    def transform(images: torch.Tensor) -> torch.Tensor:
-        return degrade(normalize(images), scale)
-
-    return Batches(pictures, order, transform, workers=cfg.DATALOADER.NUM_WORKERS, device=on)
+    return Batches(pictures, order, normalize, workers=cfg.DATALOADER.NUM_WORKERS, device=on)
 
 
-def test_sets(
-    cfg: CfgNode, tests: Mapping[str, Splits], on: torch.device
-) -> dict[str, tuple[Batches, Batches]]:
-    """Query and gallery of every test set, ready to be embedded again and again."""
+def test_scale(cfg: CfgNode, side: str) -> float:
+    """How many times as coarse the pictures of a `side` (``query``, ``gallery``) are tested.
+
+    Where TEST does not say, a model is tested at the lowest resolution that it was trained at.
+    """
+    asked = cfg.TEST[f"{side.upper()}_SCALE"]
+    return max(cfg.INPUT.SCALE, cfg.DATASETS.LOW_SCALE) if asked is None else asked
+
+
+class Sides(NamedTuple):
+    """A test set: query and gallery, each as asked for and, if that is coarse, sharp as well."""
+
+    queries: list[Batches]
+    galleries: list[Batches]
+
+
+def test_sets(cfg: CfgNode, tests: Mapping[str, Splits], on: torch.device) -> dict[str, Sides]:
+    """Every test set, ready to be embedded again and again."""
+
+    def ready(name: str, side: str, samples: list[Sample]) -> list[Batches]:
+        if "@" not in name:  # a variant has said it already
+            samples = [sample._replace(scale=test_scale(cfg, side)) for sample in samples]
+        asked = test_batches(cfg, samples, on)
+        if all(sample.scale == 1 for sample in samples):
+            return [asked]
+        return [asked, _in_order(cfg, asked.pictures.at_full_resolution(), on)]
+
     return {
-        name: (
-            test_batches(cfg, sides.query, on, cfg.TEST.QUERY_SCALE),
-            test_batches(cfg, sides.gallery, on, cfg.TEST.GALLERY_SCALE),
-        )
-        for name, sides in tests.items()
+        name: Sides(ready(name, "query", splits.query), ready(name, "gallery", splits.gallery))
+        for name, splits in tests.items()
     }
 
 

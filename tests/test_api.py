@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 
 import reidtools as rt
+from reidtools.evaluation.report import CENTROIDS
 
 SMALL = {
     "MODEL.DEVICE": "cpu",
@@ -278,3 +279,76 @@ def test_pictures_of_one_camera_need_another_filter(folder):
 def test_a_diverging_loss_stops_and_names_the_files(folder):
     with pytest.raises(FloatingPointError, match=r"(?s)TripletLoss.*bounding_box_train"):
         rt.train(settings(SOLVER__BASE_LR="1e30", SOLVER__WARMUP_EPOCHS="0"))
+
+
+CONFIGS = Path(__file__).parents[1] / "configs"
+
+
+def tuning(checkpoint, *more, fragment="octuplet.yml"):
+    pairs = ("MODEL.PRETRAIN_PATH", checkpoint, "DATASETS.LOW_SCALE", "4", "MODEL.DEVICE", "cpu")
+    return rt.get_config("", [*pairs, *more], fragment=CONFIGS / fragment)
+
+
+def test_octuplet_fine_tuning_goes_on_from_a_checkpoint_beside_it(folder):
+    rt.train(settings(OUTPUT_DIR="a", SOLVER__MAX_EPOCH="3"))
+    before = {path.name: path.read_bytes() for path in (folder / "a").iterdir()}
+    report = rt.finetune(tuning("a/2_last.pth", "SOLVER.CHECKPOINT_PERIOD", "5"))
+    after = {path.name: path for path in (folder / "a").iterdir()}
+    assert after.keys() - before.keys() == {"octuplet_x4", "3_x4.pth", "8_x4.pth", "12_x4.pth"}
+    assert all(after[name].read_bytes() == content for name, content in before.items())
+    run = after["octuplet_x4"]
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    rates = {row["epoch"]: row["lr"] for row in rows if "lr" in row}
+    factors = [rate / rates[0] for _, rate in sorted(rates.items())]
+    assert factors == [1, 1, 1, 1, 0.5, 0.5, 0.5, 0.25, 0.25, 0.125]
+    assert {"OctupletLoss", "total"} == {name for name in rows[0] if name[0].isupper()} | {"total"}
+    saved = torch.load(after["12_x4.pth"], weights_only=True)
+    assert not any("classifier" in name for name in saved["objective"])
+    assert list(report.others) == ["Across resolutions, query - gallery"]
+    assert (run / "best.pth").exists() and rt.load(after["12_x4.pth"], "cpu")
+
+    with pytest.raises(ValueError, match="already holds a run"):
+        rt.finetune(tuning("a/2_last.pth"))
+    rt.finetune(tuning("a/2_last.pth", "RESUME", "auto", "SOLVER.MAX_EPOCH", "11"))
+    assert (folder / "a/13_x4.pth").exists() and (run / "10_last.pth").exists()
+    elsewhere = ("OUTPUT_DIR", "b", "SOLVER.MAX_EPOCH", "1", "MODEL.LOSSES.OctupletLoss.LL", "no")
+    rt.finetune(tuning("a/12_x4.pth", *elsewhere, fragment="octuplet_ctl.yml"))
+    assert {"13_x4.pth", "0_last.pth", "model_final.pth"} <= {p.name for p in Path("b").iterdir()}
+
+
+def test_fine_tuning_needs_a_whole_model_and_a_scale(folder):
+    rt.train(settings(OUTPUT_DIR="a", SOLVER__MAX_EPOCH="1"))
+    fragment = {"MODEL__LOSSES": "{OctupletLoss: {}}", "MODEL__WEIGHTS": "a/0.pth"}
+    with pytest.raises(ValueError, match=r"DATASETS\.LOW_SCALE"):
+        rt.finetune(settings(**fragment))
+    with pytest.raises(ValueError, match="does not fill resnet18"):
+        other = {"MODEL__BACKBONE": "{NAME: resnet18, PRETRAIN: false}"}
+        rt.finetune(settings(**fragment, **other, DATASETS__LOW_SCALE="2"))
+    with pytest.raises(ValueError, match="17.0 times as coarse"):
+        rt.finetune(tuning("a/0.pth", "DATASETS.LOW_SCALE", "17"))
+    with pytest.raises(ValueError, match="nothing to fine-tune"):
+        rt.finetune(settings())
+    assert not (folder / "a/octuplet_x4").exists() and not (folder / "logs").exists()
+
+
+def test_a_resumed_run_keeps_its_resolution(folder, capsys):
+    rt.train(settings(OUTPUT_DIR="a", SOLVER__MAX_EPOCH="1", INPUT__SCALE="2"))
+    old = "MODEL.RESUME_TRAINING True MODEL.PRETRAIN_PATH a/0.pth".split()
+    assert rt.get_config(CONFIGS / "demo.yml", old).INPUT.SCALE == 2
+    assert "INPUT.SCALE is 2, as in the checkpoint" in capsys.readouterr().err
+    assert rt.get_config(CONFIGS / "demo.yml", [*old, "INPUT.SCALE", "1"]).INPUT.SCALE == 1
+
+
+def test_ctl_trains_and_tests_with_centroids(folder):
+    ctl = rt.get_config(
+        [CONFIGS / "demo.yml", CONFIGS / "ctl.yml"],
+        [word for pair in SMALL.items() if "LOSSES" not in pair[0] for word in pair],
+    )
+    report = rt.train(ctl)
+    run = folder / "logs/toy/osnet_x0_25/ctl/exp0"
+    row = json.loads((run / "metrics.jsonl").read_text().splitlines()[0])
+    assert row["CentroidTripletLoss"] > 0 and (run / "3_last.pth").exists()
+    assert list(report.others) == [CENTROIDS]
+    text = report.blocks()
+    assert text.count("top-k, Rank-1  :") == text.count("mAP: 0.") == 2
+    assert text.splitlines()[7] == "Test CTL (oracle ids): toy"

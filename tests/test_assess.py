@@ -14,8 +14,6 @@ from reidtools import assess, build
 from reidtools.evaluation import Vectors
 from reidtools.evaluation.features import read_vectors
 
-SIDES = ("query", "gallery")
-
 
 @pytest.fixture
 def checkpoint(folder):  # noqa: F811
@@ -94,7 +92,6 @@ def test_kept_embeddings_are_used_again(checkpoint, folder, caplog, monkeypatch)
     [
         ({"INPUT__SIZE_TEST": "[64, 32]"}, r"size was \[32, 16\], is \[64, 32\]"),
         ({"TEST__FLIP": "raw"}, "flip was"),
-        ({"TEST__QUERY_SCALE": "2"}, "scale was"),
         ({"INPUT__PIXEL_MEAN": "[0.5, 0.5, 0.5]"}, "pixel mean was"),
     ],
 )
@@ -121,14 +118,46 @@ def test_embeddings_of_other_weights_or_pictures_are_refused(checkpoint, folder)
         evaluated("other.pth", TEST__FEATURES="kept")
 
 
-def test_low_resolution_changes_one_side(checkpoint):
-    kept = {}
-    for scale in ("1", "4"):
-        evaluated(checkpoint, TEST__FEATURES=f"kept{scale}", TEST__QUERY_SCALE=scale)
-        kept[scale] = [read_vectors(f"kept{scale}/toy_{side}.npz") for side in SIDES]
-    sharp, coarse = kept["1"], kept["4"]
-    assert not torch.allclose(sharp[0].vectors, coarse[0].vectors)
-    assert torch.equal(sharp[1].vectors, coarse[1].vectors)
+def test_low_resolution_is_compared_with_the_full_one(checkpoint):
+    sharp = evaluated(checkpoint, TEST__FEATURES="kept")
+    one = evaluated(checkpoint, TEST__FEATURES="kept", TEST__QUERY_SCALE="4")
+    both = evaluated(
+        checkpoint, TEST__FEATURES="kept", TEST__QUERY_SCALE="4", TEST__GALLERY_SCALE="4"
+    )
+    rows = both.others[assess.RESOLUTIONS]
+    pairs = ("HR - HR", "LR(x4) - HR", "HR - LR(x4)", "LR(x4) - LR(x4)")
+    assert list(rows) == [f"toy {pair}" for pair in pairs]
+    assert list(one.others[assess.RESOLUTIONS]) == [f"toy {pair}" for pair in pairs[:2]]
+    assert rows["toy HR - HR"] == sharp.figures["toy"] and not sharp.others
+    assert rows["toy LR(x4) - HR"] == one.figures["toy"]
+    assert rows["toy LR(x4) - LR(x4)"] == both.figures["toy"]
+    assert "LR(x4) - LR(x4)" in str(both).splitlines()[0]
+    query, coarse = (read_vectors(f"kept/toy_query{end}.npz") for end in ("", "_LR_x4"))
+    assert not torch.allclose(query.vectors, coarse.vectors)
+
+
+def test_a_model_is_tested_as_it_was_trained(folder):  # noqa: F811
+    rt.train(settings(INPUT__SCALE="2", SOLVER__MAX_EPOCH="1", OUTPUT_DIR="a"))
+    rows = [json.loads(line) for line in (folder / "a/metrics.jsonl").read_text().splitlines()]
+    tests = [row for row in rows if "mAP" in row]
+    assert [row["dataset"] for row in tests] == [
+        "toy",
+        *(f"toy {a} - {b}" for b in ("HR", "LR(x2)") for a in ("HR", "LR(x2)")),
+    ]
+    assert tests[0]["mAP"] == tests[-1]["mAP"]
+    metrics = json.loads((folder / "a/metrics.json").read_text())
+    assert metrics["query_scale"] == metrics["gallery_scale"] == 2
+    sharp = rt.get_config("", ["MODEL.WEIGHTS", "a/0.pth", "TEST.QUERY_SCALE", "1"])
+    assert rt.evaluate(sharp).note.endswith("HR - LR(x2).\n")
+
+
+def test_every_picture_of_an_mlr_set_has_a_scale(checkpoint):
+    report = evaluated(checkpoint, DATASETS__TESTS="[toy, toy@mlr]")
+    assert list(report.figures) == ["toy", "toy@mlr"]
+    assert list(report.others[assess.RESOLUTIONS]) == ["toy@mlr HR - HR", "toy@mlr MLR - HR"]
+    assert report.others[assess.RESOLUTIONS]["toy@mlr HR - HR"] == report.figures["toy"]
+    with pytest.raises(LookupError, match="variant 'ml'.*Did you mean 'mlr'"):
+        evaluated(checkpoint, DATASETS__TESTS="toy@ml")
 
 
 @pytest.mark.parametrize(
@@ -203,7 +232,7 @@ def test_ranked_lists_stop_where_the_gallery_does():
     query = Vectors(torch.eye(2), [1, 2], [0, 0], ["a.jpg", "b.jpg"])
     gallery = Vectors(torch.eye(2), [1, 2], [1, 0], ["c.jpg", "d.jpg"])
     ranked = rt.rank(query, gallery, metric="squared_euclidean", topk=2)
-    assert assess.nearest_list(query, gallery, ranked).splitlines()[1:] == [
+    assert assess.nearest_list(query, gallery, ranked, 2).splitlines()[1:] == [
         "a.jpg,1,c.jpg,0.000000,1",
         "a.jpg,2,d.jpg,2.000000,0",
         "b.jpg,1,c.jpg,2.000000,0",

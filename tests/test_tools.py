@@ -49,10 +49,15 @@ def test_the_two_ways_to_test_agree(trained):
     again = run("train_net.py", "--config_file", config, "--eval-only", *QUICK, *old, cwd=folder)
     own = run("test.py", "MODEL.WEIGHTS", weights, cwd=folder)  # its own config
     tables = [
-        [line for line in done.stdout.splitlines() if line.startswith("| toy")]
+        next(line for line in done.stdout.splitlines() if line.startswith("| toy"))
         for done in (first, again, own)
     ]
-    assert len(tables[0]) == 1 and tables[0] == tables[1] == tables[2]
+    assert tables[0] == tables[1] == tables[2]
+    block = own.stdout[own.stdout.index("Test baseline") :].splitlines()
+    rank_1, mean = (float(table) for table in (tables[0].split("|")[2], tables[0].split("|")[7]))
+    assert block[1] == f"top-k, Rank-1  :{rank_1:.1f}%" and block[5].startswith("top-k, Rank-50 :")
+    assert block[6].startswith("mAP: 0.") and abs(100 * float(block[6][5:]) - mean) < 0.006
+    assert block[7] == "Test CTL (oracle ids): toy" and block[8].startswith("top-k, Rank-1  :")
 
 
 def test_a_threshold(trained):

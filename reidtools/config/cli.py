@@ -8,6 +8,15 @@ from pathlib import Path
 from typing import Any
 
 AUTO = "auto"
+# The words of tools that work on folders of pictures; see `parse`.
+PICTURES = {
+    "--images-in-subfolders --images_in_subfolders": {
+        "action": "store_true",
+        "help": "take the pictures in all folders below, too",
+    },
+    "--strict": {"action": "store_true", "help": "stop at a file that is no picture"},
+    "--print_freq": {"help": "has no effect: progress is a bar"},
+}
 
 
 def parse(
@@ -16,10 +25,13 @@ def parse(
     *,
     trains: bool = False,
     more: Mapping[str, dict[str, Any]] | None = None,
+    keys: Mapping[str, tuple[Sequence[str], str]] | None = None,
 ) -> argparse.Namespace:
     """Parse ``--config-file FILE … [KEY VALUE]…``; a tool that `trains` can --resume as well.
 
-    `more` are a tool's own words: name -> what `argparse.ArgumentParser.add_argument` takes.
+    `more` are a tool's own words: name, or names with a space between, -> what
+    `argparse.ArgumentParser.add_argument` takes. `keys` are words for keys of the config: name ->
+    (the keys it sets, help).
     """
     parser = argparse.ArgumentParser(
         description=description,
@@ -27,7 +39,12 @@ def parse(
     )
     add = parser.add_argument
     add(
-        "--config-file", "--config_file", metavar="FILE", default="", help="a YAML file of configs/"
+        "--config-file",
+        "--config_file",
+        metavar="FILE",
+        action="append",
+        default=[],
+        help="a YAML file of configs/; of several --config-file later ones win",
     )
     if trains:
         add(
@@ -40,7 +57,9 @@ def parse(
         )
         add("--eval-only", action="store_true", help="test MODEL.WEIGHTS instead of training")
     for name, about in (more or {}).items():
-        add(name, **about)
+        add(*name.split(), **about)
+    for name, (_, meaning) in (keys or {}).items():
+        add(name, metavar="VALUE", help=meaning)
     add("--num-gpus", type=int, default=1, metavar="N", help="0 runs on the CPU; default 1, if any")
     add("--print-config", action="store_true", help="print the complete config and stop")
     add("opts", nargs="*", metavar="KEY VALUE", help="any key of the config and its value")
@@ -58,6 +77,9 @@ def parse(
         parser.error("There is one process for one GPU; use --num-gpus 1, or 0 for the CPU.")
     if args.num_gpus == 0:
         args.opts += ["MODEL.DEVICE", "cpu"]
+    for name, (paths, _) in (keys or {}).items():
+        value = getattr(args, name.lstrip("-").replace("-", "_"))
+        args.opts += [word for path in paths if value is not None for word in (path, value)]
     if trains and args.resume:
         args.opts += ["RESUME", args.resume]
     return args

@@ -31,15 +31,19 @@ NODES = STARTS + tuple(k.removesuffix("ENABLED") for k in ABSENT if k.endswith("
 def dataset_names(names: Any) -> list[str]:
     """``market1501``, ``("Market1501",)`` or a list, as a list of our names.
 
-    A name that is no dataset of ours stays as typed: it may be a folder. Twice the same name is a
-    ValueError.
+    A name that is no dataset of ours stays as typed: it may be a folder. An ``@variant`` after it
+    stays. Twice the same name is a ValueError.
     """
     if isinstance(names, str) and names.startswith(("(", "[")):
         names = plain(names)
     if not isinstance(names, list | tuple):
         names = [names]
     words = [str(name).strip() for name in names if name not in ("", None)]
-    found = [w.lower() if w.lower() in DATASETS else DATASET_NAMES.get(w, w) for w in words]
+    found = []
+    for word in words:
+        name, at, variant = word.partition("@")
+        known = name.lower() in DATASETS
+        found.append((name.lower() if known else DATASET_NAMES.get(name, name)) + at + variant)
     if len(set(found)) < len(found):
         raise ValueError(f"A dataset is named twice in {', '.join(found)}; name each once.")
     return found
@@ -89,7 +93,7 @@ def translate(tree: Tree, people: bool = False) -> tuple[Tree, list[str]]:
     """
     flat = {key: plain(v) if is_foreign(key) else v for key, v in flatten(tree).items()}
     notes: list[str] = []
-    for step in (_fastreid, _snu_backbone, _fastreid_losses, _switches, _flip, _pixels, _resume):
+    for step in STEPS:
         notes += step(flat)
     for key in [key for key in flat if key in RENAMED]:
         _move(flat, key, RENAMED[key], flat[key], notes)
@@ -207,6 +211,32 @@ def _snu_backbone(flat: dict[str, Any]) -> list[str]:
     return []
 
 
+def _centroids(flat: dict[str, Any]) -> list[str]:
+    """SNU_ReID, centroids-reid: USE_CENTROIDS adds a loss, whose margin is the triplet loss's."""
+    if flat.pop("FINETUNE_OCT", False):
+        raise ValueError(
+            "FINETUNE_OCT True asks for octuplet fine-tuning; call tools/finetune_octuplet.py, or "
+            "lay configs/octuplet.yml over the config."
+        )
+    notes, loss = [], "MODEL.LOSSES.CentroidTripletLoss"
+    if flat.pop("MODEL.USE_CENTROIDS", False):
+        flat[f"{loss}.WEIGHT"] = 1.0
+        flat["TEST.CENTROIDS.ENABLED"] = True
+        if flat.get("METHOD", "baseline") == "baseline":
+            flat["METHOD"] = "ctl"
+        notes.append("MODEL.USE_CENTROIDS True is read as CentroidTripletLoss and METHOD ctl.")
+    weight = flat.pop("SOLVER.CENTROID_CONTRASTIVE_WEIGHT", None)
+    if not any(key.startswith(loss) for key in flat):
+        return notes
+    theirs = {"WEIGHT": weight, "MARGIN": flat.get("SOLVER.MARGIN")}
+    theirs["DISTANCE"] = flat.get("SOLVER.DISTANCE_FUNC")
+    for option, value in theirs.items():
+        if value is not None:
+            flat[f"{loss}.{option}"] = value
+            notes.append(f"{loss}.{option} is {value}, by SNU_ReID's key for it.")
+    return notes
+
+
 def _fastreid(flat: dict[str, Any]) -> list[str]:
     """FastReID's defaults under its file; ``build_resnet_backbone``, DEPTH, WITH_IBN: one name."""
     name = str(flat.get("MODEL.BACKBONE.NAME", ""))
@@ -263,3 +293,9 @@ def _fastreid_losses(flat: dict[str, Any]) -> list[str]:
     if flat.get("MODEL.LOSSES.TripletLoss.NORM_FEAT") is True:
         flat["MODEL.LOSSES.TripletLoss.DISTANCE"] = "squared_euclidean"
     return [f"MODEL.LOSSES.NAME is read as the losses {', '.join(names)}."]
+
+
+STEPS = (
+    *(_fastreid, _snu_backbone, _fastreid_losses, _centroids, _switches, _flip, _pixels),
+    _resume,
+)

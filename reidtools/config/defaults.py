@@ -5,7 +5,8 @@ from typing import Any, NamedTuple
 
 from reidtools import data, losses, modeling  # noqa: F401  (they register their components)
 from reidtools.data.pictures import Pictures
-from reidtools.data.transforms import Augment, Normalize
+from reidtools.data.transforms import Augment, LowResolution, Normalize
+from reidtools.data.variants import VARIANTS
 from reidtools.evaluation import centralize, embed, expand, rank, rank_centroids, rerank
 from reidtools.registry import BACKBONES, HEADS, LOSSES, SAMPLERS, Registry
 from reidtools.solver import make_optimizer, make_schedule
@@ -28,7 +29,8 @@ ONE = {
 MANY = {"MODEL.LOSSES": Slot(LOSSES, {"WEIGHT": 1.0})}
 # Nodes with the options of these callables; what the node above has already counts there as well.
 FIXED: dict[str, tuple[Callable, ...]] = {
-    "INPUT": (Normalize, Augment),
+    "INPUT": (Normalize, Augment, LowResolution),
+    **{f"DATASETS.{name.upper()}": (variant,) for name, variant in VARIANTS.items()},
     "DATALOADER": (Pictures,),
     "SOLVER": (make_optimizer, make_schedule),
     "TEST": (embed, rank),
@@ -38,9 +40,11 @@ FIXED: dict[str, tuple[Callable, ...]] = {
     "TEST.RERANK": (rerank,),
 }
 
-# The smallest value that makes sense.
+# The smallest value that makes sense; null is none.
 AT_LEAST = {
+    "DATASETS.LOW_SCALE": 1,
     "DATALOADER.NUM_WORKERS": 0,
+    "INPUT.SCALE": 1,
     "SEED": 0,
     "SOLVER.CHECKPOINT_PERIOD": 0,
     "SOLVER.IMS_PER_BATCH": 2,  # batch norm wants two
@@ -53,6 +57,8 @@ AT_LEAST = {
     "TEST.QUERY_SCALE": 1,
     "TEST.SINGLE_SHOT": 0,
     "TEST.TOPK": 0,
+    "TEST.VISUALIZE_MAX_NUMBER": 1,
+    "TEST.VISUALIZE_TOPK": 1,
 }
 
 
@@ -69,11 +75,14 @@ def defaults() -> dict[str, Any]:
         "INPUT": {
             "SIZE_TRAIN": [256, 128],  # height, width
             "SIZE_TEST": [],  # empty: as SIZE_TRAIN
+            "SCALE": 1.0,  # 4: training pictures a quarter as wide and high, at the same size
         },
         "DATASETS": {
             "ROOT": "datasets",
             "NAMES": ["market1501"],  # trained on together
             "TESTS": [],  # tested one by one; empty: as NAMES
+            "LOW_SCALE": 1.0,  # how many times as coarse low_features are (OctupletLoss)
+            **{name.upper(): {} for name in VARIANTS},
         },
         "DATALOADER": {
             "NUM_WORKERS": 4,  # reading threads
@@ -89,8 +98,8 @@ def defaults() -> dict[str, Any]:
         "TEST": {
             "IMS_PER_BATCH": 128,
             "EVAL_PERIOD": 20,  # epochs; 0 tests only at the end
-            "QUERY_SCALE": 1.0,  # 4: queries a quarter as wide and high, at the same size
-            "GALLERY_SCALE": 1.0,
+            "QUERY_SCALE": None,  # as INPUT.SCALE; null: as trained
+            "GALLERY_SCALE": None,
             "FEATURES": "",  # a folder that keeps embeddings, so that the next test needs none
             "AQE": {"ENABLED": False},  # query expansion
             "NFC": {"ENABLED": False},  # neighbour feature centralisation
@@ -99,6 +108,9 @@ def defaults() -> dict[str, Any]:
             "ROC": {"ENABLED": False},  # verification: EER, TAR at FAR
             "DENSITY": {"ENABLED": False},  # how close a person's gallery pictures lie
             "PLOTS": False,  # CMC and ROC curves as PNG
+            "VISUALIZE": False,  # the nearest of every query as PNG, in visrank/
+            "VISUALIZE_TOPK": 10,
+            "VISUALIZE_MAX_NUMBER": 1_000_000,  # queries
         },
         "METHOD": "baseline",  # names the folder of the run
         "OUTPUT_DIR": "",  # empty: logs/<dataset>/<backbone>/<method>/exp<i>

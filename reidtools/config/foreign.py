@@ -105,10 +105,7 @@ WITHOUT_EFFECT = {
     "INPUT.REA.VALUE": "the erased part takes the mean colour INPUT.PIXEL_MEAN",
     "INPUT.REA.MEAN": "the erased part takes the mean colour INPUT.PIXEL_MEAN",
     "SOLVER.CLUSTER_MARGIN": "it was never read there",
-    "SOLVER.CENTROID_CONTRASTIVE_WEIGHT": "it belongs to CentroidTripletLoss",
     "SOLVER.USE_WARMUP_LR": "SOLVER.WARMUP_EPOCHS 0 means no warm-up",
-    "TEST.VISUALIZE_MAX_NUMBER": "it belongs to TEST.VISUALIZE",
-    "TEST.VISUALIZE_TOPK": "it belongs to TEST.VISUALIZE",
     "TEST.FEAT_NORM": "TEST.METRIC cosine compares directions only",
     "TEST.ONLY_TEST": "use tools/test.py or --eval-only",
     "CUDNN_BENCHMARK": "cuDNN picks its kernels itself unless DETERMINISTIC is set",
@@ -129,15 +126,12 @@ ABSENT = {
     "INPUT.RPT.ENABLED": "random patches",
     "MODEL.BACKBONE.WITH_SE": "squeeze-and-excitation blocks",
     "MODEL.BACKBONE.WITH_NL": "non-local blocks",
-    "MODEL.USE_CENTROIDS": "centroid training",
     "SOLVER.CLIP_GRADIENTS.ENABLED": "gradient clipping",
     "SOLVER.FREEZE_ITERS": "unfreezing after some iterations",
     "MODEL.FREEZE_LAYERS": "freezing by name (MODEL.BACKBONE.FROZEN_LAYERS counts stages)",
     "TEST.PRECISE_BN.ENABLED": "precise batch-norm statistics",
     "KD.MODEL_CONFIG": "distillation",
     "KD.EMA.ENABLED": "averaged weights",
-    "FINETUNE_OCT": "octuplet fine-tuning",
-    "TEST.VISUALIZE": "pictures of ranked lists",
     "DATASETS.COMBINEALL": "training on query and gallery pictures",
 }
 
@@ -165,7 +159,7 @@ FASTREID_DEFAULTS = {
 }
 
 # Exactly as their files write them; our own names are found in any case.
-DATASET_NAMES = {"DukeMTMC": "dukemtmcreid", "MOT17": "mot17_reid", "PRW": "PRW_reid"}
+DATASET_NAMES = {"DukeMTMC": "dukemtmcreid", "MOT17": "mot17_reid"}
 
 # Starts of further keys of theirs, which `compat` handles one by one.
 STARTS = (
@@ -181,6 +175,9 @@ STARTS = (
     "MODEL.LOSSES.TRI.",
     "MODEL.PIXEL_",
     "MODEL.RESUME_TRAINING",
+    "MODEL.USE_CENTROIDS",
+    "FINETUNE_OCT",
+    "SOLVER.CENTROID_CONTRASTIVE_WEIGHT",
     "SOLVER.EVAL_PERIOD",
     "TEST.FLIP.",
     "TEST.FLIP_ENABLED",

@@ -19,23 +19,38 @@ Tree = dict[str, Any]
 
 
 def load(
-    path: str | Path = "", overrides: Sequence[str] = (), base: Mapping[str, Any] | None = None
+    path: str | Path | Sequence[str | Path] = "",
+    overrides: Sequence[str] = (),
+    base: Mapping[str, Any] | None = None,
 ) -> CfgNode:
-    """The frozen config of a YAML file and ``KEY VALUE`` pairs, over the tree `base`.
+    """The frozen config of YAML files and ``KEY VALUE`` pairs, over the tree `base`.
 
-    A file may name others in `_BASE_`. A slot's options come from the signature of what fills
-    it, so the result shows every option in force. Raises LookupError for an unknown key or name,
-    TypeError for a value of the wrong kind, OSError for a file that cannot be read.
+    Of several files, later ones win; a file may name others in `_BASE_`. A slot's options come
+    from the signature of what fills it, so the result shows every option in force. Raises
+    LookupError for an unknown key or name, TypeError for a value of the wrong kind, OSError for a
+    file that cannot be read.
     """
-    files = merge(dict(base or {}), read(Path(path)) if path else {})
+    config, notes = resolve(path, overrides, base)
+    for note in notes:
+        LOGGER.warning(note)
+    return config
+
+
+def resolve(
+    path: str | Path | Sequence[str | Path] = "",
+    overrides: Sequence[str] = (),
+    base: Mapping[str, Any] | None = None,
+) -> tuple[CfgNode, list[str]]:
+    """What `load` does, with what was translated as sentences instead of warnings."""
+    files = dict(base or {})
+    for file in [path] if isinstance(path, str | Path) else path:
+        files = merge(files, read(Path(file)) if file else {})
     typed = spell(pairs(overrides))
     # All of it is translated together, because one key of theirs may need another (NAME and DEPTH);
     # then what was typed in our own words counts once more, over anything a file said in theirs.
     tree, notes = compat.translate(merge(files, typed), compat.counts_people(files))
     tree = merge(spell(tree), spell(compat.in_our_words(typed)))
-    for note in notes:
-        LOGGER.warning(note)
-    return complete(tree)
+    return complete(tree), notes
 
 
 def plain(config: CfgNode | str) -> Tree:
@@ -59,8 +74,9 @@ def complete(tree: Tree) -> CfgNode:
     check(tree, full)
     tree = merge(full, tree)
     for key, least in AT_LEAST.items():
-        if dig(tree, key) < least:
-            raise ValueError(f"{key} is {dig(tree, key)}; it must be at least {least}.")
+        value = dig(tree, key)
+        if value is not None and not value >= least:  # so that NaN is refused as well
+            raise ValueError(f"{key} is {value}; it must be at least {least}.")
     for key in ("SIZE_TRAIN", "SIZE_TEST"):
         size = tree["INPUT"][key]
         empty = key == "SIZE_TEST" and not size
@@ -183,8 +199,9 @@ def grow(tree: Tree) -> Tree:
     datasets = tree["DATASETS"]
     for key in ("NAMES", "TESTS"):
         datasets[key] = compat.dataset_names(datasets[key])
+    named = {name.partition("@")[0] for name in datasets["NAMES"] + datasets["TESTS"]}
     for name, maker in DATASETS.items():
-        used = name in datasets["NAMES"] + datasets["TESTS"] or name.upper() in datasets
+        used = name in named or name.upper() in datasets
         if used and options(maker):
             full["DATASETS"][name.upper()] = upper(maker)
     return full

@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from copy import copy
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor
 
 from reidtools.data.samples import Sample
+from reidtools.ops.degrade import degrade_each
 from reidtools.registry import choose
 
 CACHES = {"off": False, "ram": True}
@@ -40,8 +42,12 @@ class Pictures:
     """Samples, read on demand: ``pictures[[4, 0, 7]]`` is the batch of these three.
 
     A batch holds ``images`` uint8 (B, 3, H, W) in channels-last memory, ``pids``, ``camids`` and
-    ``index`` (B,) and ``paths``, a list of B strings. With `labels` (pid -> training label),
-    ``pids`` are labels. With `cache` ``"ram"`` decoded pictures are kept: 3·H·W bytes each.
+    ``index`` (B,), and lists of length B: ``paths`` and the samples' ``scales``. With `labels`
+    (pid -> training label), ``pids`` are labels. With `cache` ``"ram"`` decoded pictures are kept:
+    3·H·W bytes each.
+
+    A file that is no picture is an OSError. If `unreadable` is given, it is black instead, and the
+    message stands there under its path: for folders of which nobody has promised anything.
     """
 
     def __init__(
@@ -49,16 +55,23 @@ class Pictures:
         samples: Sequence[Sample],
         size: tuple[int, int],
         labels: Mapping[int, int] | None = None,
+        unreadable: dict[str, str] | None = None,
         *,
         cache: str = "off",
     ):
-        self.samples, self.size = samples, tuple(size)
+        self.samples, self.size, self.unreadable = samples, tuple(size), unreadable
         self._pids = torch.tensor([labels[s.pid] if labels else s.pid for s in samples])
         self._camids = torch.tensor([s.camid for s in samples])
         self._kept: dict[int, np.ndarray] | None = {} if choose("cache", cache, CACHES) else None
 
     def __len__(self) -> int:
         return len(self.samples)
+
+    def at_full_resolution(self) -> "Pictures":
+        """The same pictures as sharp as they are stored; a cache is shared."""
+        sharp = copy(self)
+        sharp.samples = [sample._replace(scale=1.0) for sample in self.samples]
+        return sharp
 
     def __getitem__(self, indices: Sequence[int]) -> dict[str, Any]:
         images = np.empty((len(indices), *self.size, 3), np.uint8)
@@ -71,13 +84,21 @@ class Pictures:
             "camids": self._camids[index],
             "index": index,
             "paths": [self.samples[i].paths[0] for i in indices],
+            "scales": [self.samples[i].scale for i in indices],
         }
 
     def _read(self, index: int, out: np.ndarray) -> None:
         if self._kept is not None and index in self._kept:
             out[:] = self._kept[index]
             return
-        read_picture(self.samples[index].paths[0], out)
+        path = self.samples[index].paths[0]
+        try:
+            read_picture(path, out)
+        except OSError as error:
+            if self.unreadable is None:
+                raise
+            self.unreadable[path] = str(error)
+            out[:] = 0
         if self._kept is not None:
             self._kept[index] = out.copy()
 
@@ -92,8 +113,8 @@ class Batches:
 
     Threads, not processes: OpenCV decodes outside Python's lock, nothing is pickled or copied
     between processes, and the RAM cache is one. `sampler` yields lists of indices into `pictures`;
-    `transform` turns uint8 (B, 3, H, W) into what the model wants. `workers` 0 reads in the calling
-    thread.
+    `transform` turns uint8 (B, 3, H, W) into what the model wants; then every picture is made as
+    coarse as its sample says. `workers` 0 reads in the calling thread.
     """
 
     def __init__(
@@ -120,7 +141,7 @@ class Batches:
             for name, value in batch.items():
                 if isinstance(value, Tensor):
                     batch[name] = value.to(self.device, non_blocking=True)
-            batch["images"] = self.transform(batch["images"])
+            batch["images"] = degrade_each(self.transform(batch["images"]), batch["scales"])
             yield batch
 
     def _read(self, indices: Sequence[int]) -> dict[str, Any]:

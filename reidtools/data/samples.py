@@ -5,11 +5,15 @@ from typing import NamedTuple
 
 
 class Sample(NamedTuple):
-    """A picture (one path) or a tracklet (several) of person `pid` seen by camera `camid`."""
+    """A picture (one path) or a tracklet (several) of person `pid` seen by camera `camid`.
+
+    With a `scale` above 1 it is shown that many times as coarse as it is stored.
+    """
 
     paths: tuple[str, ...]
     pid: int
     camid: int
+    scale: float = 1.0
 
 
 class Splits(NamedTuple):
@@ -34,7 +38,7 @@ def join_train(trains: Sequence[list[Sample]]) -> list[Sample]:
     for train in trains:
         pids = 1 + max((sample.pid for sample in joined), default=-1)
         camids = 1 + max((sample.camid for sample in joined), default=-1)
-        joined += [Sample(s.paths, s.pid + pids, s.camid + camids) for s in train]
+        joined += [s._replace(pid=s.pid + pids, camid=s.camid + camids) for s in train]
     return joined
 
 

@@ -1,9 +1,11 @@
 """Augmentation and normalisation of whole batches, on whatever device they lie."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
+
+from reidtools.ops.degrade import degrade_each
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -124,11 +126,50 @@ class Augment:
         ]
 
 
-class TrainTransform:
-    """`Augment`, then `Normalize`."""
+class LowResolution:
+    """Makes some pictures of a batch coarse, so that one model learns both resolutions.
 
-    def __init__(self, augment: Augment, normalize: Normalize):
-        self.augment, self.normalize = augment, normalize
+    With probability `low_res_prob` a picture becomes as coarse as one of `low_res_scales`, all
+    equally likely, as in the benchmarks of Jiao et al. (AAAI 2018). All chance comes from
+    `generator`, on the CPU.
+    """
+
+    def __init__(
+        self,
+        generator: torch.Generator,
+        *,
+        low_res_prob: float = 0.0,
+        low_res_scales: Sequence[float] = (2.0, 3.0, 4.0),
+    ):
+        if not 0 <= low_res_prob <= 1:
+            raise ValueError(f"INPUT.LOW_RES_PROB is {low_res_prob}; it is 0 to 1.")
+        if not low_res_scales or min(low_res_scales) < 1:
+            raise ValueError(
+                f"INPUT.LOW_RES_SCALES is {list(low_res_scales)}; give scales of at least 1, such "
+                "as [2, 3, 4]."
+            )
+        self.generator, self.prob, self.scales = generator, low_res_prob, tuple(low_res_scales)
 
     def __call__(self, images: Tensor) -> Tensor:
-        return self.normalize(self.augment(images))
+        """(B, 3, H, W) float -> the same shape and kind."""
+        if not self.prob:
+            return images
+        coarse = torch.rand(len(images), generator=self.generator) < self.prob
+        drawn = torch.randint(len(self.scales), (len(images),), generator=self.generator)
+        scales = [
+            self.scales[i] if low else 1.0
+            for i, low in zip(drawn.tolist(), coarse.tolist(), strict=True)
+        ]
+        return degrade_each(images, scales)
+
+
+class TrainTransform:
+    """The steps of a training batch: `Augment`, `Normalize`, `LowResolution`."""
+
+    def __init__(self, *steps: Callable[[Tensor], Tensor]):
+        self.steps = steps
+
+    def __call__(self, images: Tensor) -> Tensor:
+        for step in self.steps:
+            images = step(images)
+        return images

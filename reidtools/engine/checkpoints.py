@@ -1,69 +1,22 @@
 """Files of a run: where a run lives, how its checkpoints are named, and saving that cannot tear."""
 
-import json
 import logging
-import math
-import os
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import torch
+
+from reidtools.files import make_folder, write_whole
 
 AUTO = "auto"
 LOGGER = logging.getLogger("reidtools")
 
 
-def write_whole(path: Path, write: Callable[[BinaryIO], None]) -> None:
-    """Let `write` fill the file `path`, all or nothing: readers see the old file or the new one."""
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    try:
-        with partial.open("wb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise OSError(
-            f"{path} cannot be written ({error.strerror or error}); make room or choose another "
-            "folder."
-        ) from error
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
-
-
 def save(state: dict[str, Any], path: Path) -> None:
     """Save tensors and plain values, so that ``torch.load(weights_only=True)`` reads them back."""
     write_whole(path, lambda file: torch.save(state, file))
-
-
-def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Write `content` as JSON, all or nothing; what is no number becomes null."""
-    text = json.dumps(_without_nan(content), indent=2, allow_nan=False) + "\n"
-    write_whole(path, lambda file: file.write(text.encode()))
-
-
-def _without_nan(content: Any) -> Any:
-    if isinstance(content, dict):
-        return {key: _without_nan(value) for key, value in content.items()}
-    return None if isinstance(content, float) and not math.isfinite(content) else content
-
-
-def make_folder(path: Path, key: str = "OUTPUT_DIR") -> Path:
-    """Make the folder at `path`, and those above it; one that cannot be made is an OSError.
-
-    `key` is the setting that names it.
-    """
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OSError(
-            f"The folder {path.absolute()} cannot be made ({error.strerror}); choose another {key}."
-        ) from error
-    return path
 
 
 def new_run(output_dir: str, parent: Path, *, again: bool = False) -> Path:
@@ -138,17 +91,26 @@ _EPOCH = re.compile(r"(\d+)(?:_last)?\.pth")
 class Checkpoints:
     """Keeps the checkpoints of a run: ``<epoch>.pth`` every `period` epochs, ``<epoch>_last.pth``.
 
-    The newest ``_last`` replaces the one before it, so a run that dies loses at most an epoch.
+    The newest ``_last`` replaces the one before it, so a run that dies loses at most an epoch. With
+    `published` the periodic ones, and the final one too, get the path that it gives for an epoch;
+    `written` are those paths.
     """
 
-    def __init__(self, run: Path, period: int):
-        self.run, self.period = run, period
+    def __init__(self, run: Path, period: int, published: Callable[[int], Path] | None = None):
+        self.run, self.period, self.published = run, period, published
+        self.written: list[Path] = []
 
-    def keep(self, state: dict[str, Any], epoch: int, best: bool = False) -> None:
+    def keep(
+        self, state: dict[str, Any], epoch: int, *, best: bool = False, final: bool = False
+    ) -> None:
         """Save `state` after `epoch`, also as ``best.pth`` if it is the `best` so far."""
         if best:
             save(state, self.run / "best.pth")
-        if self.period and epoch % self.period == 0:
+        due = bool(self.period) and epoch % self.period == 0
+        if self.published and (due or final):
+            self.written.append(self.published(epoch))
+            save(state, self.written[-1])
+        elif due:
             save(state, self.run / f"{epoch}.pth")
         last = self.run / f"{epoch}_last.pth"
         save(state, last)

@@ -114,11 +114,22 @@ class Logbook:
         self.events.add_scalar("lr", progress.lr, progress.iteration)
         self.events.add_scalar("pictures_per_second", speed, progress.iteration)
 
-    def score(self, epoch: int, iteration: int, dataset: str, figures: dict[str, float]) -> None:
-        """Record what a test after `epoch` gave; its time does not count as training."""
-        self._record({"epoch": epoch, "dataset": dataset} | figures)
+    def score(
+        self,
+        epoch: int,
+        iteration: int,
+        dataset: str,
+        figures: dict[str, float],
+        title: str = "",
+    ) -> None:
+        """Record what a test after `epoch` gave; its time does not count as training.
+
+        The `title` is that of its table, if it is not the first.
+        """
+        about = {"title": title} if title else {}
+        self._record({"epoch": epoch, "dataset": dataset} | about | figures)
         for name, value in figures.items():
-            self.events.add_scalar(f"{dataset}/{name}", value, iteration)
+            self.events.add_scalar("/".join(filter(None, (title, dataset, name))), value, iteration)
         self.seen_at = time.monotonic()
 
     def close(self) -> None:

@@ -6,9 +6,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from reidtools.ops.degrade import degrade
 from reidtools.registry import facts, unknown
 
-FACTS = ("features", "embeddings", "pids", "camids")
+FACTS = ("features", "embeddings", "low_features", "pids", "camids")
 
 
 class Objective(nn.Module):
@@ -16,11 +17,18 @@ class Objective(nn.Module):
 
     A loss receives the facts that its ``forward`` names, as a pytest test receives fixtures:
     ``features`` (B, D) before the neck, ``embeddings`` (B, D) after it, ``pids`` (B,) training
-    labels, ``camids`` (B,). One that wants something else is refused when the objective is built.
+    labels, ``camids`` (B,), ``low_features`` (B, D): features of the same pictures `low_scale`
+    times as coarse, which cost a second pass and are made only if wanted. A loss that wants
+    something else is refused when the objective is built.
     Everything that knows a label (classifier, centres) lives in the losses, hence here.
     """
 
-    def __init__(self, losses: Mapping[str, nn.Module], weights: Mapping[str, float]):
+    def __init__(
+        self,
+        losses: Mapping[str, nn.Module],
+        weights: Mapping[str, float],
+        low_scale: float = 1,
+    ):
         super().__init__()
         if not losses:
             raise ValueError("There is no loss to minimise; name at least one under MODEL.LOSSES.")
@@ -30,10 +38,20 @@ class Objective(nn.Module):
             for fact in wanted:
                 if fact not in FACTS:
                     raise unknown(f"fact wanted by {name}", fact, FACTS)
+            if "low_features" in wanted and low_scale == 1:
+                raise ValueError(
+                    f"{name} compares two resolutions; set DATASETS.LOW_SCALE, such as 4, to how "
+                    "many times as coarse the second is."
+                )
+        self.low_scale = low_scale
+        self.wants_low = any("low_features" in wanted for wanted in self.wants.values())
 
     def forward(self, embedder: nn.Module, batch: Mapping[str, Any]) -> dict[str, Tensor]:
         features, embeddings = embedder(batch["images"])
         known = {**batch, "features": features.float(), "embeddings": embeddings.float()}
+        if self.wants_low:
+            low_features, _ = embedder(degrade(batch["images"], self.low_scale))
+            known["low_features"] = low_features.float()
         # Distances and log-sums lose too much in half precision, whatever the network runs in.
         with torch.autocast(features.device.type, enabled=False):
             return {

@@ -5,9 +5,11 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 from reidtools.evaluation.ranking import Ranking
+from reidtools.evaluation.vectors import Vectors
 from reidtools.evaluation.verification import Verification
 
 RANKS = (1, 5, 10, 20, 50)
+CENTROIDS = "Centroid gallery, made with ground-truth ids: not comparable with the other figures"
 Rows = dict[str, dict[str, float]]
 
 
@@ -18,14 +20,16 @@ class Report:
     `figures` are always those of the plain protocol. What was measured otherwise (re-ranked, with
     a centroid gallery, as verification …) is in `others`, by title, and has tables of its own, so
     that no column mixes what cannot be compared. `cmc` and `verifications` hold what curves are
-    drawn from, `nearest` the lists of nearest pictures as CSV, if they were asked for.
+    drawn from, `ranked` (query, gallery, ranking) of each set where nearest pictures were asked
+    for, `note` what one must know to read the first table.
     """
 
     figures: Rows = field(default_factory=dict)
     others: dict[str, Rows] = field(default_factory=dict)
     cmc: dict[str, Tensor] = field(default_factory=dict)
-    nearest: dict[str, str] = field(default_factory=dict)
+    ranked: dict[str, tuple[Vectors, Vectors, Ranking]] = field(default_factory=dict)
     verifications: dict[str, Verification] = field(default_factory=dict)
+    note: str = ""
 
     def add(
         self, dataset: str, ranking: Ranking, title: str = "", *, only_cmc: bool = False
@@ -62,7 +66,18 @@ class Report:
     def __str__(self) -> str:
         tables = [_table(self.figures)]
         tables += [f"{title}\n{_table(rows)}" for title, rows in self.others.items()]
-        return "\n\n".join(tables)
+        return "\n\n".join(tables if not self.note else [self.note, *tables])
+
+    def blocks(self) -> str:
+        """Rank-k and mAP as centroids-reid and SNU_ReID print them, for what reads their output."""
+        rows = {"Test baseline": self.figures, "Test CTL (oracle ids)": self.others.get(CENTROIDS)}
+        lines = []
+        for title, sets in rows.items():
+            for dataset, row in (sets or {}).items():
+                lines += [f"{title}: {dataset}"]
+                lines += [f"top-k, Rank-{k:<3}:{row[f'Rank-{k}']:.1f}%" for k in RANKS]
+                lines += [f"mAP: {row['mAP'] / 100:.5f}"]
+        return "\n".join(lines)
 
 
 def _table(rows: Rows) -> str:

@@ -3,6 +3,13 @@
 from reidtools.losses.center import CenterLoss
 from reidtools.losses.centroid_triplet import CentroidTripletLoss
 from reidtools.losses.cross_entropy import CrossEntropyLoss
+from reidtools.losses.octuplet import OctupletLoss
 from reidtools.losses.triplet import TripletLoss
 
-__all__ = ["CenterLoss", "CentroidTripletLoss", "CrossEntropyLoss", "TripletLoss"]
+__all__ = [
+    "CenterLoss",
+    "CentroidTripletLoss",
+    "CrossEntropyLoss",
+    "OctupletLoss",
+    "TripletLoss",
+]

@@ -247,7 +247,7 @@ def load_pretrained(backbone: nn.Module, path: str | Path = "") -> Fit:
     if not result.complete:
         source = Path(path).resolve() if path else "what was downloaded"
         raise ValueError(
-            f"{source} does not fill {name}; choose the backbone, or the file, that belongs to "
-            f"the other.\n{result.details()}"
+            f"{source} does not fill {name} ({result}); choose the backbone, or the file, that "
+            "belongs to the other."
         )
     return result

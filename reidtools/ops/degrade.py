@@ -1,5 +1,8 @@
 """Low resolution from high resolution: the one way pictures lose detail here."""
 
+from collections.abc import Sequence
+
+import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
@@ -24,4 +27,17 @@ def degrade(images: Tensor, scale: float) -> Tensor:
     small = (int(height / scale), int(width / scale))
     for size in (small, (height, width)):
         images = interpolate(images, size=size, mode="bicubic", align_corners=False)
+    return images
+
+
+def degrade_each(images: Tensor, scales: Sequence[float]) -> Tensor:
+    """Each of `images` (B, C, H, W) as coarse as its one of the B `scales`; see `degrade`."""
+    kinds = sorted(set(scales))
+    if len(kinds) == 1:
+        return degrade(images, kinds[0])
+    images = images.clone()
+    for scale in kinds:
+        rows = torch.tensor([i for i, own in enumerate(scales) if own == scale])
+        rows = rows.to(images.device)
+        images[rows] = degrade(images[rows], scale)
     return images

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from reidtools.engine.checkpoints import write_whole
 from reidtools.evaluation.verification import Verification
+from reidtools.files import write_whole
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -15,7 +15,7 @@ def words(text):
 
 def test_flags_and_pairs():
     args = words("--config_file a.yml DATASETS.NAMES market1501 SOLVER.BASE_LR 1e-3 --eval-only")
-    assert args.config_file == "a.yml" and args.eval_only
+    assert args.config_file == ["a.yml"] and args.eval_only
     assert args.opts == ["DATASETS.NAMES", "market1501", "SOLVER.BASE_LR", "1e-3"]
 
 
@@ -62,6 +62,7 @@ def test_help_loads_nothing_heavy(tool):
     code = (
         "import runpy, sys\n"
         "sys.argv = [sys.argv[1], '--help']\n"
+        "sys.path.insert(0, sys.argv[0].rpartition('/')[0])\n"  # as Python does for a script
         "try:\n    runpy.run_path(sys.argv[0], run_name='__main__')\n"
         "except SystemExit as stop:\n    assert not stop.code\n"
         "heavy = {'torch', 'cv2', 'numpy', 'yacs', 'timm'} & set(sys.modules)\n"
@@ -69,4 +70,13 @@ def test_help_loads_nothing_heavy(tool):
     )
     done = subprocess.run([sys.executable, "-c", code, str(tool)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert "--config-file" in done.stdout
+    assert "usage" in done.stdout
+
+
+def test_a_word_may_stand_for_several_keys():
+    keys = {"--scale": (["TEST.QUERY_SCALE", "TEST.GALLERY_SCALE"], "how coarse")}
+    args = parse("A tool.", "SEED 3 --scale 4".split(), keys=keys)
+    assert args.opts == ["SEED", "3", "TEST.QUERY_SCALE", "4", "TEST.GALLERY_SCALE", "4"]
+    assert parse("A tool.", ["SEED", "3"], keys=keys).opts == ["SEED", "3"]
+    both = parse("A tool.", "--config-file a.yml --config_file b.yml SEED 3".split())
+    assert both.config_file == ["a.yml", "b.yml"] and both.opts == ["SEED", "3"]

@@ -171,8 +171,9 @@ def test_their_keys_on_the_command_line_over_our_files():
     assert config.SOLVER.OPT == "SGD" and config.SOLVER.IMS_PER_BATCH == 64
     assert config.MODEL.BACKBONE.NAME == "osnet_x1_0"
     assert load("", ["INPUT.FLIP.ENABLED", "0"]).INPUT.FLIP_PROB == 0
-    assert load("", ["DATASETS.NAMES", "prw"]).DATASETS.NAMES == ["prw"]  # somebody's folder
-    assert load("", ["DATASETS.NAMES", "PRW"]).DATASETS.NAMES == ["PRW_reid"]
+    assert load("", ["DATASETS.NAMES", "PRW"]).DATASETS.NAMES == ["prw"]
+    assert load("", ["DATASETS.NAMES", "PRW_reidx4"]).DATASETS.NAMES == ["PRW_reidx4"]  # a folder
+    assert load("", ["DATASETS.TESTS", "Market1501@mlr"]).DATASETS.TESTS == ["market1501@mlr"]
 
 
 def test_what_is_not_here_is_refused_unless_it_is_off():
@@ -217,3 +218,29 @@ def test_our_own_trees_are_left_alone():
     tree = {"SOLVER": {"BASE_LR": 0.1}, "MODEL": {"LOSSES": {"TripletLoss": {}}}}
     assert translate(tree) == (tree, [])
     assert unflatten(flatten(tree).items()) == tree
+
+
+def test_use_centroids_is_a_loss_and_a_test(spoken):
+    theirs = "MODEL.USE_CENTROIDS True SOLVER.CENTROID_CONTRASTIVE_WEIGHT 0.5 SOLVER.MARGIN 0.4"
+    config = load(CONFIGS / "256_resnet50.yml", theirs.split())
+    assert config.MODEL.LOSSES.CentroidTripletLoss.WEIGHT == 0.5
+    for loss in ("TripletLoss", "CentroidTripletLoss"):
+        assert config.MODEL.LOSSES[loss].MARGIN == 0.4
+    assert config.TEST.CENTROIDS.ENABLED and config.METHOD == "ctl"
+    assert "MODEL.USE_CENTROIDS True is read as CentroidTripletLoss and METHOD ctl." in (
+        spoken.messages
+    )
+    off = load("", ["MODEL.USE_CENTROIDS", "False", "SOLVER.CENTROID_CONTRASTIVE_WEIGHT", "1"])
+    assert "CentroidTripletLoss" not in off.MODEL.LOSSES and off.METHOD == "baseline"
+
+
+def test_pictures_of_ranked_lists_are_asked_for_as_in_snu_reid():
+    config = load("", ["TEST.VISUALIZE", "yes", "TEST.VISUALIZE_TOPK", "5"])
+    assert config.TEST.VISUALIZE is True and config.TEST.VISUALIZE_TOPK == 5
+    assert load("", ["TEST.VISUALIZE", "no"]).TEST.VISUALIZE is False
+
+
+def test_octuplet_fine_tuning_has_a_tool(spoken):
+    assert load("", ["FINETUNE_OCT", "False"])
+    with pytest.raises(ValueError, match=r"tools/finetune_octuplet\.py"):
+        load("", ["FINETUNE_OCT", "True"])

@@ -163,3 +163,21 @@ def test_merging_touches_neither_tree():
     merged["A"]["B"].append(3)
     assert base == {"A": {"B": [1]}} and over == {"A": {"C": 2}}
     assert pairs(["A.B", "[1, 2]", "A.C", "x"]) == {"A": {"B": [1, 2], "C": "x"}}
+
+
+def test_of_several_files_the_later_wins(tmp_path):
+    recipe = write(tmp_path, "a.yml", "SOLVER: {BASE_LR: 0.1, MAX_EPOCH: 7}\nSEED: 5")
+    fragment = write(tmp_path, "b.yml", "SOLVER: {BASE_LR: 0.2}")
+    config = load([recipe, fragment], ["SEED", "6"])
+    assert (config.SOLVER.BASE_LR, config.SOLVER.MAX_EPOCH, config.SEED) == (0.2, 7, 6)
+    assert load([fragment, recipe]).SOLVER.BASE_LR == 0.1
+
+
+@pytest.mark.parametrize("scale", ["0", "-2", ".nan", "0.5"])
+@pytest.mark.parametrize(
+    "key", ["INPUT.SCALE", "DATASETS.LOW_SCALE", "TEST.QUERY_SCALE", "TEST.GALLERY_SCALE"]
+)
+def test_a_scale_below_one_is_refused(key, scale):
+    with pytest.raises(ValueError, match=rf"{key} is .*at least 1"):
+        load("", [key, scale])
+    assert load("", ["TEST.QUERY_SCALE", "null"]).TEST.QUERY_SCALE is None

@@ -107,6 +107,40 @@ def test_mot17_has_one_camera_that_never_hides_a_match(tmp_path, draw):
     assert [people(s) for s in splits] == [[(12, 0)], [(13, 0)], [(13, 1)]]
 
 
+def test_mot17_reads_a_folder_for_each_person_too(tmp_path, draw):
+    home = tmp_path / "MOT17_reid"
+    draw(home / "bounding_box_train", "0012_MOT17-02_000001.jpg")  # each split by itself
+    draw(home / "query", "0013/a.jpg")
+    draw(home / "bounding_box_test", "13/a.jpg", "13/b.png", "7/1_c3.jpg", "-1/c.jpg")
+    (home / "query" / ".cache").mkdir()
+    splits = load_dataset("mot17_reid", tmp_path)
+    assert [people(s) for s in splits] == [[(12, 0)], [(13, 0)], [(13, 1), (13, 1), (7, 1)]]
+    assert names(splits.gallery) == ["a.jpg", "b.png", "1_c3.jpg"]
+    draw(home / "query", "anna/a.jpg")
+    with pytest.raises(ValueError, match=r"1 names in .*query are not of the form.*: anna"):
+        load_dataset("mot17_reid", tmp_path)
+
+
+# PRW
+
+
+@pytest.mark.parametrize("folder", ["PRW_reid", "prw_reid", "PRW"])
+def test_prw_is_found_under_its_usual_names(tmp_path, draw, folder):
+    home = tmp_path / folder
+    draw(home / "bounding_box_train", "0012_c1s1_000151_00.jpg")
+    draw(home / "query", "843_c1s4_054211.jpg", "0040_c6s1_000100.jpg")
+    draw(home / "bounding_box_test", "0843_c1s4_054211_00.jpg", "-2_c1s4_054211_01.jpg")
+    splits = load_dataset("prw", tmp_path)
+    assert [people(s) for s in splits] == [[(12, 0)], [(40, 5), (843, 0)], [(843, 0)]]
+    assert load_dataset("prw", home) == splits
+
+
+def test_prw_as_released_is_to_be_prepared(tmp_path, draw):
+    draw(tmp_path / "PRW" / "frames", "c1s1_000151.jpg")
+    with pytest.raises(FileNotFoundError, match=r"DATASETS\.ROOT.*tools/prepare_prw\.py --raw"):
+        load_dataset("prw", tmp_path)
+
+
 # CUHK03
 
 

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -5,6 +7,7 @@ from PIL import Image
 
 from reidtools.data.pictures import Batches, Pictures, in_order, read_picture
 from reidtools.data.samples import Sample
+from reidtools.ops.degrade import degrade_each
 
 
 @pytest.fixture
@@ -87,3 +90,33 @@ def test_an_error_while_reading_ahead_arrives_with_its_file(samples):
     batches = Batches(Pictures(broken, (16, 8)), in_order(6, 2), lambda x: x, workers=2)
     with pytest.raises(OSError, match="nowhere.jpg"):
         list(batches)
+
+
+def test_coarse_samples_are_shown_coarse_and_sharp_again(samples):
+    noise = np.random.default_rng(0).integers(0, 256, (16, 8, 3), np.uint8)
+    Image.fromarray(noise).save(samples[1].paths[0])
+    mixed = [sample._replace(scale=[1.0, 2.0, 4.0][i % 3]) for i, sample in enumerate(samples)]
+    pictures = Pictures(mixed, (16, 8), cache="ram")
+
+    def shown(pictures):
+        (batch,) = Batches(pictures, in_order(5, 5), lambda images: images.float(), workers=0)
+        return batch["images"]
+
+    sharp = Pictures(samples, (16, 8))[range(5)]["images"].float()
+    assert torch.equal(shown(pictures), degrade_each(sharp, [1, 2, 4, 1, 2]))
+    assert not torch.equal(shown(pictures)[1], sharp[1])
+    assert torch.equal(shown(pictures.at_full_resolution()), sharp)
+    assert pictures[[1]]["scales"] == [2.0]  # the coarse ones stay as they are
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_unreadable_pictures_can_be_collected(samples, workers):
+    (bad, good), unreadable = (samples[1].paths[0], samples[0].paths[0]), {}
+    Path(bad).write_bytes(b"no picture")
+    pictures = Pictures(samples, (8, 4), None, unreadable)
+    (batch,) = Batches(pictures, in_order(5, 5), lambda images: images.float(), workers=workers)
+    assert list(unreadable) == [bad] and "not a readable picture" in unreadable[bad]
+    assert batch["images"][1].sum() == 0 < batch["images"][2].sum()
+    assert batch["paths"][:2] == [good, bad]
+    with pytest.raises(OSError, match="not a readable picture"):
+        Pictures(samples, (8, 4))[[1]]

@@ -1,6 +1,8 @@
+import pytest
 import torch
 
-from reidtools.data.transforms import Augment, Normalize, TrainTransform
+from reidtools.data.transforms import Augment, LowResolution, Normalize, TrainTransform
+from reidtools.ops.degrade import degrade
 
 
 def augment(seed=0, **options):
@@ -80,3 +82,26 @@ def test_chance_comes_from_the_generator_only():
 def test_memory_layout_survives():
     transform = TrainTransform(augment(flip_prob=0.5, padding=2, rea_prob=0.5), Normalize())
     assert transform(noise()).is_contiguous(memory_format=torch.channels_last)
+
+
+def test_some_pictures_become_coarse():
+    images = torch.randn(400, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    low = LowResolution(torch.Generator().manual_seed(3), low_res_prob=0.5, low_res_scales=[2, 4])
+    out = low(images)
+    kinds = {scale: degrade(images, scale) for scale in (1, 2, 4)}
+    close = {s: (out - kind).abs().amax((1, 2, 3)) < 1e-5 for s, kind in kinds.items()}
+    counts = {scale: own.sum().item() for scale, own in close.items()}
+    assert sum(counts.values()) == 400
+    assert 160 < counts[1] < 240 and 70 < counts[2] < 130 and 70 < counts[4] < 130
+    again = LowResolution(torch.Generator().manual_seed(3), low_res_prob=0.5, low_res_scales=[2, 4])
+    assert torch.equal(again(images), out)
+
+
+def test_low_resolution_is_off_by_default_and_draws_nothing():
+    generator = torch.Generator().manual_seed(0)
+    before, images = generator.get_state(), torch.randn(2, 3, 8, 8)
+    assert LowResolution(generator)(images) is images
+    assert torch.equal(generator.get_state(), before)
+    for wrong in ({"low_res_prob": 1.5}, {"low_res_scales": []}, {"low_res_scales": [0.5]}):
+        with pytest.raises(ValueError, match=r"INPUT\.LOW_RES"):
+            LowResolution(generator, **wrong)

@@ -8,7 +8,6 @@ from reidtools.engine.checkpoints import (
     latest_checkpoint,
     new_run,
     save,
-    write_whole,
 )
 
 
@@ -64,15 +63,12 @@ def test_where_a_run_starts_from(tmp_path):
         find_start(str(tmp_path), "", tmp_path)
 
 
-def test_a_failed_save_leaves_the_old_file(tmp_path):
-    path = tmp_path / "0.pth"
-    save({"epoch": 0}, path)
-
-    def half(file):
-        file.write(b"half")
-        raise OSError("No space left on device")
-
-    with pytest.raises(OSError, match="No space"):
-        write_whole(path, half)
-    assert torch.load(path, weights_only=True) == {"epoch": 0}
-    assert names(tmp_path) == ["0.pth"]
+def test_published_checkpoints_lie_where_they_are_wanted(tmp_path):
+    run = new_run(str(tmp_path / "tuned"), tmp_path)
+    keeper = Checkpoints(run, 5, lambda epoch: tmp_path / f"{120 + epoch}_x4.pth")
+    for epoch in range(7):
+        keeper.keep({"epoch": epoch}, epoch, best=epoch == 1, final=epoch == 6)
+    assert names(tmp_path) == ["120_x4.pth", "125_x4.pth", "126_x4.pth", "tuned"]
+    assert [path.name for path in keeper.written] == names(tmp_path)[:3]
+    assert names(run) == ["6_last.pth", "best.pth", "config.yml"]
+    assert latest_checkpoint(tmp_path) is None  # they are no epochs of the run beside them

@@ -3,6 +3,7 @@ import torch
 from torch import nn
 
 from reidtools.engine.objective import Objective
+from reidtools.ops.degrade import degrade
 
 
 class Spread(nn.Module):
@@ -44,3 +45,26 @@ def test_what_cannot_be_trained_is_refused_when_built():
         Objective({"Text": Text()}, {"Text": 1.0})
     with pytest.raises(ValueError, match="no loss"):
         Objective({}, {})
+
+
+class Gap(nn.Module):
+    def forward(self, features, low_features):
+        return (features - low_features).abs().mean()
+
+
+def test_low_features_are_those_of_the_same_pictures_made_coarse():
+    seen = []
+
+    def embedder(images):
+        seen.append(images)
+        return images.flatten(1), images.flatten(1)
+
+    images = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    batch = {"images": images, "pids": torch.tensor([0, 1])}
+    losses = Objective({"Gap": Gap(), "Sum": Sum()}, {"Gap": 1, "Sum": 1}, 4)(embedder, batch)
+    assert len(seen) == 2 and torch.equal(seen[1], degrade(images, 4))
+    assert losses["Gap"] == (images - degrade(images, 4)).abs().mean()
+    Objective({"Sum": Sum()}, {"Sum": 1.0}, 4)(embedder, batch)
+    assert len(seen) == 3  # nobody wanted them
+    with pytest.raises(ValueError, match=r"Gap compares two.*DATASETS\.LOW_SCALE"):
+        Objective({"Gap": Gap()}, {"Gap": 1.0})

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn.functional import interpolate
 
-from reidtools.ops.degrade import degrade
+from reidtools.ops.degrade import degrade, degrade_each
 
 
 def pictures(height=256, width=128, dtype=torch.float32):
@@ -74,3 +74,14 @@ def test_a_batch_may_be_empty_and_gradients_flow():
 def test_an_impossible_scale_is_refused(scale):
     with pytest.raises(ValueError, match=r"256 x 128.*scale from 1 .* to 128"):
         degrade(pictures(), scale)
+
+
+def test_each_picture_as_coarse_as_it_should_be():
+    images = torch.cat([pictures(32, 16), pictures(32, 16).flip(-1)])
+    images = images.to(memory_format=torch.channels_last)
+    out = degrade_each(images, [2, 1, 4, 2])
+    for own, image, scale in zip(out, images, [2, 1, 4, 2], strict=True):
+        assert torch.allclose(own, degrade(image[None], scale)[0], atol=1e-6)
+    assert out.is_contiguous(memory_format=torch.channels_last)
+    assert degrade_each(images, [1.0] * 4) is images
+    assert torch.equal(degrade_each(images, [4] * 4), degrade(images, 4))

@@ -2,7 +2,7 @@
 
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from reidtools.data.samples import Sample
@@ -31,6 +31,48 @@ def pictures(folder: Path) -> list[Path]:
             others[0],
         )
     return [path for path in files if path.suffix.lower() in PICTURES]
+
+
+def find_pictures(source: str | Path, in_subfolders: bool = False) -> list[Path]:
+    """The one picture `source`, or the pictures in the folder `source`, sorted, named as it is.
+
+    With `in_subfolders` also those in all folders below, hidden ones left out. A missing `source`
+    is a FileNotFoundError, one without pictures, or a file that is no picture, a ValueError.
+    """
+    source = Path(source).expanduser()
+    kinds = ", ".join(sorted(PICTURES))
+    if source.is_file():
+        if source.suffix.lower() not in PICTURES:
+            raise ValueError(f"{source} is no picture ({kinds}); convert it, or name a folder.")
+        return [source]
+    if not source.is_dir():
+        raise FileNotFoundError(
+            f"There is no file or folder {source.absolute()}; name a picture, or a folder of them."
+        )
+    if in_subfolders:
+        found = sorted(picture for folder in _folders(source) for picture in pictures(folder))
+    else:
+        found = pictures(source)
+    if found:
+        return found
+    below = () if in_subfolders else _folders(source)
+    first = next((picture for folder in below for picture in pictures(folder)), None)
+    if first:
+        raise ValueError(
+            f"No pictures lie directly in {source}, but there are some further down, such as "
+            f"{first}; add --images-in-subfolders."
+        )
+    raise ValueError(f"There are no pictures ({kinds}) in {source}; put some there.")
+
+
+def _folders(top: Path, above: frozenset[Path] = frozenset()) -> Iterator[Path]:
+    """`top` and the folders below it, but for hidden ones; links are followed, not in rings."""
+    home = top.resolve()
+    if home not in above:
+        yield top
+        for entry in sorted(top.iterdir()):
+            if entry.is_dir() and not entry.name.startswith("."):
+                yield from _folders(entry, above | {home})
 
 
 def find_home(dataset: str, root: str | Path, names: Sequence[str], inside: Sequence[str]) -> Path:

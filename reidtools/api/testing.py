@@ -1,0 +1,143 @@
+"""Figures of a model: test sets, and the threshold at which two pictures are one person."""
+
+import logging
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from yacs.config import CfgNode
+
+from reidtools import assess, build
+from reidtools.data.preflight import preflight
+from reidtools.data.samples import Splits
+from reidtools.engine import logbook
+from reidtools.evaluation import Report, verify
+from reidtools.evaluation.features import fingerprint
+from reidtools.files import make_folder, write_json
+from reidtools.modeling import Embedder, weights
+
+LOGGER = logging.getLogger("reidtools")
+
+
+def evaluate(cfg: CfgNode, model: Embedder | None = None) -> Report:
+    """Test `model`, or the embedder in MODEL.WEIGHTS, on the test sets of `cfg`.
+
+    Weights that do not fill the model whole are refused. Writes metrics.json, and what TEST.PLOTS,
+    TEST.TOPK and TEST.VISUALIZE ask for, into OUTPUT_DIR, else for the checkpoint of a run into
+    test_<checkpoint> beside it, else into output_dir. With TEST.FEATURES embeddings are kept there
+    and used again.
+    """
+    logbook.set_up_logging()
+    device = seeded_device(cfg)
+    model = ready(cfg, model, device)
+    tests = _test_splits(cfg)
+    folder, amp = _output_folder(cfg), build.amp_dtype(cfg, device)
+    report = assess.report_on(cfg, model, build.test_sets(cfg, tests, device), amp, final=True)
+    LOGGER.info("%s", report)
+    files = assess.write_report(cfg, report, folder, {"weights": cfg.MODEL.WEIGHTS})
+    LOGGER.info("Written: %s", ", ".join(map(str, files)))
+    return report
+
+
+def calibrate(cfg: CfgNode, far: float, model: Embedder | None = None) -> dict[str, Any]:
+    """Find the distance at which two pictures pass as one person, with false accept rate `far`.
+
+    Pairs of the query and the gallery of the one test set of `cfg` decide. Writes calibration.json
+    where `evaluate` would write, and returns its content: threshold, metric, far, tar, eer …
+    """
+    logbook.set_up_logging()
+    if not 0 < far < 1:
+        raise ValueError(f"The false accept rate is {far}; it is a share, such as 0.001.")
+    names = test_names(cfg)
+    if len(names) > 1:
+        raise ValueError(
+            f"A threshold comes from one test set, not from {', '.join(names)}; name one in "
+            "DATASETS.TESTS."
+        )
+    device = seeded_device(cfg)
+    model = ready(cfg, model, device)
+    ((name, sides),) = build.test_sets(cfg, _test_splits(cfg), device).items()
+    amp = build.amp_dtype(cfg, device)
+    query, gallery = (
+        assess.embedded(cfg, model, name, side, batches[0], amp, keep=True)
+        for side, batches in zip(("query", "gallery"), sides, strict=True)
+    )
+    pairs = verify(query, gallery, **build.own(cfg.TEST, maker=verify))
+    found = pairs.calibration(far)
+    found |= {"weights": cfg.MODEL.WEIGHTS, "fingerprint": fingerprint(model), "dataset": name}
+    found |= assess.settings(cfg)
+    path = _output_folder(cfg) / "calibration.json"
+    write_json(path, found)
+    LOGGER.info(
+        "A %s distance of at most %.4g means the same person: %.2f %% of same pairs pass, %g %% of "
+        "different ones. Equal errors: %.2f %% at %.4g.\nWritten: %s",
+        cfg.TEST.METRIC,
+        found["threshold"],
+        100 * found["tar"],
+        100 * far,
+        100 * found["eer"],
+        found["eer_threshold"],
+        path,
+    )
+    return found
+
+
+def seeded_device(cfg: CfgNode) -> torch.device:
+    """The device of `cfg`, with torch's chance and determinism set as it says."""
+    torch.manual_seed(cfg.SEED)
+    if cfg.DETERMINISTIC:  # cuBLAS wants this before its first use
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(cfg.DETERMINISTIC, warn_only=True)
+    torch.backends.cudnn.benchmark = not cfg.DETERMINISTIC
+    return build.device(cfg)
+
+
+def filled(cfg: CfgNode) -> Embedder:
+    """The embedder of `cfg`, filled whole from MODEL.WEIGHTS; anything less is a ValueError."""
+    if not cfg.MODEL.WEIGHTS:
+        raise ValueError("There is no model: give a checkpoint with MODEL.WEIGHTS.")
+    model = build.embedder(cfg)
+    fitted = weights.fit(model, weights.state_of(weights.read(Path(cfg.MODEL.WEIGHTS))))
+    if not fitted.complete:
+        raise ValueError(
+            f"{cfg.MODEL.WEIGHTS} does not fill {cfg.MODEL.BACKBONE.NAME} with "
+            f"{cfg.MODEL.HEADS.NAME} ({fitted}), so what it says would mean nothing; use the "
+            "config it was trained with."
+        )
+    LOGGER.info("Weights: %s", fitted)
+    return model
+
+
+def ready(cfg: CfgNode, model: Embedder | None, device: torch.device) -> Embedder:
+    """`model`, or the one in MODEL.WEIGHTS, on the device, tried with a picture."""
+    model = model or filled(cfg)
+    build.try_out(cfg, model.to(device))
+    assess.rehearse(cfg)
+    return model
+
+
+def test_names(cfg: CfgNode) -> list[str]:
+    """The names of the test sets."""
+    return cfg.DATASETS.TESTS or cfg.DATASETS.NAMES
+
+
+def warn(name: str, warnings: list[str]) -> None:
+    """Log what the preflight says of the dataset `name`."""
+    for warning in warnings:
+        LOGGER.warning("%s: %s", name, warning)
+
+
+def _test_splits(cfg: CfgNode) -> dict[str, Splits]:
+    """The test sets, looked through for trouble."""
+    tests = {name: build.splits(cfg, name) for name in test_names(cfg)}
+    for name, splits in tests.items():
+        warn(name, preflight(splits, camera_filter=cfg.TEST.CAMERA_FILTER, training=False))
+    return tests
+
+
+def _output_folder(cfg: CfgNode) -> Path:
+    beside = Path(cfg.MODEL.WEIGHTS).parent
+    of_a_run = cfg.MODEL.WEIGHTS and (beside / "config.yml").is_file()
+    own = beside / f"test_{Path(cfg.MODEL.WEIGHTS).stem}"
+    return make_folder(Path(cfg.OUTPUT_DIR or (own if of_a_run else "output_dir")))

@@ -1,0 +1,218 @@
+"""Training: a run from its data to its last checkpoint, and fine-tuning from another one's end."""
+
+import logging
+import re
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import torch
+from yacs.config import CfgNode
+
+from reidtools import assess, build
+from reidtools.api.testing import filled, seeded_device, test_names, warn
+from reidtools.config import load as configs
+from reidtools.config.compat import flatten
+from reidtools.data.preflight import preflight
+from reidtools.data.samples import Sample, Splits, join_train
+from reidtools.engine import checkpoints, environment, logbook
+from reidtools.engine.trainer import Trainer
+from reidtools.evaluation import Report
+from reidtools.modeling import weights
+
+LOGGER = logging.getLogger("reidtools")
+
+
+def train(cfg: CfgNode) -> Report:
+    """Train an embedder as `cfg` says; returns the figures of the last test.
+
+    Everything that can be wrong is looked for before the first step. Writes the run's folder:
+    config.yml, environment.txt, log.txt, metrics.jsonl, TensorBoard events, checkpoints,
+    metrics.json.
+    """
+    logbook.set_up_logging()
+    return _train(cfg)
+
+
+def finetune(cfg: CfgNode) -> Report:
+    """Train on from the checkpoint MODEL.WEIGHTS, beside it; returns the figures of the last test.
+
+    The run's folder is <method>_x<scale> beside the checkpoint, where <scale> is
+    DATASETS.LOW_SCALE. Its periodic checkpoints and its last lie beside the checkpoint itself, as
+    <epoch>_x<scale>.pth, with epochs counted on from the checkpoint's. OUTPUT_DIR moves them all.
+    RESUME auto goes on with that run. Weights that do not fill the model whole are a ValueError.
+    """
+    logbook.set_up_logging()
+    resumes = cfg.RESUME == checkpoints.AUTO
+    source = cfg.MODEL.WEIGHTS or ("" if resumes else cfg.RESUME)
+    if not source:
+        raise ValueError("There is nothing to fine-tune: give a checkpoint with MODEL.WEIGHTS.")
+    named = re.match(r"(\d+)[_.]", Path(source).name)  # 119_last.pth, or 129_x4.pth to go on from
+    first = 1 + (int(named[1]) if named else weights.read(source).get("epoch", -1))
+    mark = f"_x{cfg.DATASETS.LOW_SCALE:g}"
+    beside = Path(cfg.OUTPUT_DIR or Path(source).parent)
+    cfg = cfg.clone()
+    cfg.defrost()
+    cfg.MODEL.WEIGHTS, cfg.RESUME = source, checkpoints.AUTO if resumes else ""
+    cfg.OUTPUT_DIR = cfg.OUTPUT_DIR or str(beside / f"{cfg.METHOD}{mark}")
+    cfg.freeze()
+    filled(cfg)  # or says what is missing
+    return _train(cfg, lambda epoch: beside / f"{first + epoch}{mark}.pth")
+
+
+def _train(cfg: CfgNode, published: Callable[[int], Path] | None = None) -> Report:
+    parent = _parent(cfg)
+    start = checkpoints.find_start(cfg.RESUME, cfg.OUTPUT_DIR, parent) if cfg.RESUME else None
+    device = seeded_device(cfg)
+    assess.rehearse(cfg)
+    samples, tests = _data(cfg)
+    trainer = _trainer(cfg, samples, device, pretrain=not (start or cfg.MODEL.WEIGHTS))
+    build.try_out(cfg, trainer.model)
+    best = {"epoch": -1, "mAP": -1.0}
+    if start:
+        best = _continue(cfg, trainer, start)
+    elif cfg.MODEL.WEIGHTS:
+        fitted = weights.fit(trainer.model, weights.state_of(weights.read(cfg.MODEL.WEIGHTS)))
+        LOGGER.log(logging.INFO if fitted.complete else logging.WARNING, fitted.details())
+
+    run = _run_folder(cfg, start, parent)
+    logbook.log_to(run / "log.txt")
+    (run / "config.yml").write_text(configs.dump(cfg), encoding="utf-8")
+    (run / "environment.txt").write_text(environment.describe(), encoding="utf-8")
+    LOGGER.info(f"Resuming {start}" if start else f"Training into {run}")
+    keeper = checkpoints.Checkpoints(run, cfg.SOLVER.CHECKPOINT_PERIOD, published)
+    report, best = _loop(cfg, trainer, tests, keeper, best)
+
+    final = {"model": trainer.model.state_dict(), "config": configs.dump(cfg)}
+    checkpoints.save(final, run / "model_final.pth")
+    about = {"epoch": cfg.SOLVER.MAX_EPOCH - 1, "best": best}
+    assess.write_report(cfg, report, run, about)
+    files = "\n".join(f"  {path}" for path in sorted({*run.iterdir(), *keeper.written}))
+    LOGGER.info("Best mAP %.2f after epoch %d. Written:\n%s", best["mAP"], best["epoch"], files)
+    return report
+
+
+def _loop(
+    cfg: CfgNode,
+    trainer: Trainer,
+    tests: dict[str, Splits],
+    keeper: checkpoints.Checkpoints,
+    best: dict[str, Any],
+) -> tuple[Report, dict[str, Any]]:
+    """Train to the end: log, save and test as the config says. The last report and the best mAP."""
+    batches = build.test_sets(cfg, tests, trainer.device)
+    log = logbook.Logbook(
+        keeper.run,
+        len(trainer.batches),
+        cfg.SOLVER.MAX_EPOCH,
+        cfg.SOLVER.IMS_PER_BATCH,
+        trainer.iteration,
+    )
+    report, period, last = Report(), cfg.TEST.EVAL_PERIOD, cfg.SOLVER.MAX_EPOCH - 1
+    with closing(log):
+        for progress in trainer:
+            log.write(progress)
+            if not progress.epoch_done:
+                continue
+            epoch = progress.epoch
+            state = trainer.state_dict() | {"best": best, "config": configs.dump(cfg)}
+            keeper.keep(state, epoch, final=epoch == last)  # before the test, which may fail
+            if not (epoch == last or (period and epoch % period == 0)):
+                continue
+            report = assess.report_on(cfg, trainer.model, batches, trainer.amp, final=False)
+            for title, rows in {"": report.figures, **report.others}.items():
+                for name, figures in rows.items():
+                    log.score(epoch, progress.iteration, name, figures, title)
+            LOGGER.info("After epoch %d\n%s", epoch, report)
+            if report.mAP > best["mAP"]:
+                state["best"] = best = {"epoch": epoch, "mAP": report.mAP}
+                keeper.keep(state, epoch, final=epoch == last, best=True)
+    return report, best
+
+
+def check(cfg: CfgNode) -> None:
+    """Read the datasets of `cfg`, print their tables; a ValueError says why training would fail."""
+    logbook.set_up_logging()
+    _data(cfg)
+    LOGGER.info("No problem found.")
+
+
+def _data(cfg: CfgNode) -> tuple[list[Sample], dict[str, Splits]]:
+    """Training samples of all NAMES and the splits of each test set, looked through for trouble."""
+    trains, tests = cfg.DATASETS.NAMES, test_names(cfg)
+    loaded = {name: build.splits(cfg, name) for name in dict.fromkeys([*trains, *tests])}
+    samples = join_train([loaded[name].train for name in trains])
+    num_instance = cfg.DATALOADER.SAMPLER.get("NUM_INSTANCE", 0)
+    for place, name in enumerate(tests):
+        found = preflight(
+            loaded[name]._replace(train=samples),
+            training=place == 0,  # the training pictures are the same for every test set
+            num_instance=num_instance,
+            people_per_batch=cfg.SOLVER.IMS_PER_BATCH // num_instance if num_instance else 0,
+            camera_filter=cfg.TEST.CAMERA_FILTER,
+        )
+        warn(name, found)
+    return samples, {name: loaded[name] for name in tests}
+
+
+def _trainer(
+    cfg: CfgNode, samples: list[Sample], device: torch.device, *, pretrain: bool
+) -> Trainer:
+    """Everything that training needs, fresh."""
+    model = build.embedder(cfg, pretrain=pretrain).to(device)
+    objective = build.objective(cfg, model.dim, len({s.pid for s in samples})).to(device)
+    generator = torch.Generator().manual_seed(cfg.SEED)
+    batches = build.train_batches(cfg, samples, generator, device)
+    return build.trainer(cfg, model, objective, batches, generator)
+
+
+def _run_folder(cfg: CfgNode, start: Path | None, parent: Path) -> Path:
+    """Where the run writes: a resumed one goes on where it was, unless that would mix two runs."""
+    if not start:
+        return checkpoints.new_run(cfg.OUTPUT_DIR, parent, again=bool(cfg.RESUME))
+    elsewhere = cfg.OUTPUT_DIR and Path(cfg.OUTPUT_DIR).resolve() != start.parent.resolve()
+    if not elsewhere and checkpoints.is_newest(start):
+        return start.parent
+    run = checkpoints.new_run(cfg.OUTPUT_DIR if elsewhere else "", parent)
+    reason = "as OUTPUT_DIR asks" if elsewhere else f"since {start.parent} has later checkpoints"
+    LOGGER.warning("The run goes on in %s, %s.", run, reason)
+    return run
+
+
+def _parent(cfg: CfgNode) -> Path:
+    dataset = "+".join(Path(name).name for name in cfg.DATASETS.NAMES)
+    backbone = cfg.MODEL.BACKBONE.get("TIMM_NAME", cfg.MODEL.BACKBONE.NAME)
+    return Path("logs") / dataset / backbone.replace("/", "_") / cfg.METHOD
+
+
+def _continue(cfg: CfgNode, trainer: Trainer, start: Path) -> dict[str, Any]:
+    """Put the state of `start` into `trainer`; returns its best figure so far."""
+    try:
+        state = weights.read(start)
+    except ValueError as error:
+        others = ", ".join(sorted(p.name for p in start.parent.glob("*.pth") if p != start))
+        raise ValueError(f"{error} Other checkpoints beside it: {others or 'none'}.") from error
+    if not {"optimizer_names", "config", "best"} <= state.keys():
+        raise ValueError(
+            f"{start} holds a model only, so training cannot go on from it; start a new run with "
+            "MODEL.WEIGHTS, or resume from an <epoch>.pth."
+        )
+    now, then = (flatten(configs.plain(c)) for c in (cfg, state["config"]))
+    for key in sorted(k for k in now.keys() | then.keys() if now.get(k) != then.get(k)):
+        if key not in ("RESUME", "OUTPUT_DIR"):
+            LOGGER.warning("%s was %s in the checkpoint, is %s", key, then.get(key), now.get(key))
+    try:
+        trainer.load_state_dict(state)
+    except (RuntimeError, ValueError, KeyError) as error:
+        raise ValueError(
+            f"{start} is of another model, loss or optimizer than the config ({error}); resume "
+            "with the config.yml beside it, or without --config-file, or start a new run with "
+            "MODEL.WEIGHTS."
+        ) from error
+    if trainer.epoch >= cfg.SOLVER.MAX_EPOCH:
+        raise ValueError(
+            f"{start} has finished epoch {trainer.epoch - 1}, and SOLVER.MAX_EPOCH is "
+            f"{cfg.SOLVER.MAX_EPOCH}; raise it to train on."
+        )
+    return state["best"]

@@ -1,0 +1,59 @@
+"""Files that are written whole or not at all, and folders that say why they cannot be made."""
+
+import json
+import math
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, BinaryIO
+
+
+def write_whole(path: Path, write: Callable[[BinaryIO], object], *, durable: bool = True) -> None:
+    """Let `write` fill the file `path`, all or nothing: readers see the old file or the new one.
+
+    Its name until then ends in ``.partial``. Without `durable` the disk may still be busy at the
+    end, which is quicker for thousands of small files; after a power cut some may be empty.
+    """
+    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    try:
+        with partial.open("wb") as file:
+            write(file)
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
+        partial.replace(path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise OSError(
+            f"{path} cannot be written ({error.strerror or error}); make room or choose another "
+            "folder."
+        ) from error
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Write `content` as JSON, all or nothing; what is no number becomes null."""
+    text = json.dumps(_without_nan(content), indent=2, allow_nan=False) + "\n"
+    write_whole(path, lambda file: file.write(text.encode()))
+
+
+def _without_nan(content: Any) -> Any:
+    if isinstance(content, dict):
+        return {key: _without_nan(value) for key, value in content.items()}
+    return None if isinstance(content, float) and not math.isfinite(content) else content
+
+
+def make_folder(path: Path, key: str = "OUTPUT_DIR") -> Path:
+    """Make the folder at `path`, and those above it; one that cannot be made is an OSError.
+
+    `key` is the setting that names it.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OSError(
+            f"The folder {path.absolute()} cannot be made ({error.strerror}); choose another {key}."
+        ) from error
+    return path
