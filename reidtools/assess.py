@@ -92,7 +92,7 @@ def report_on(
             report.ranked[name] = queries[0], galleries[0], ranked
         if len(queries) + len(galleries) > 2:
             asked = " - ".join(resolution(side[0]) for side in sides)
-            report.note += f"Figures of {name} are of query and gallery at {asked}.\n"
+            report.notes.append(f"Figures of {name} are of query and gallery at {asked}.")
             plain_rank = partial(rank, **_plain(cfg))
             # Full resolution first: HR - HR, LR - HR, HR - LR, LR - LR.
             for g, q in product(reversed(range(len(galleries))), reversed(range(len(queries)))):

@@ -71,7 +71,10 @@ def splits(cfg: CfgNode, name: str) -> Splits:
     if not variant:
         return loaded
     make = choose("variant", variant, VARIANTS)
-    return make(loaded, cfg.SEED, **own(cfg.DATASETS[variant.upper()], maker=make))
+    made = make(loaded, cfg.SEED, **own(cfg.DATASETS[variant.upper()], maker=make))
+    for scale in {sample.scale for sample in made.query + made.gallery}:
+        degrade(torch.zeros(1, 3, *size_test(cfg)), scale)  # says it if that cannot be
+    return made
 
 
 def size_test(cfg: CfgNode) -> tuple[int, int]:

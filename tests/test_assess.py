@@ -148,7 +148,7 @@ def test_a_model_is_tested_as_it_was_trained(folder):  # noqa: F811
     metrics = json.loads((folder / "a/metrics.json").read_text())
     assert metrics["query_scale"] == metrics["gallery_scale"] == 2
     sharp = rt.get_config("", ["MODEL.WEIGHTS", "a/0.pth", "TEST.QUERY_SCALE", "1"])
-    assert rt.evaluate(sharp).note.endswith("HR - LR(x2).\n")
+    assert rt.evaluate(sharp).notes == ["Figures of toy are of query and gallery at HR - LR(x2)."]
 
 
 def test_every_picture_of_an_mlr_set_has_a_scale(checkpoint):

@@ -21,7 +21,7 @@ class Report:
     a centroid gallery, as verification …) is in `others`, by title, and has tables of its own, so
     that no column mixes what cannot be compared. `cmc` and `verifications` hold what curves are
     drawn from, `ranked` (query, gallery, ranking) of each set where nearest pictures were asked
-    for, `note` what one must know to read the first table.
+    for, `notes` what one must know to read the first table.
     """
 
     figures: Rows = field(default_factory=dict)
@@ -29,7 +29,7 @@ class Report:
     cmc: dict[str, Tensor] = field(default_factory=dict)
     ranked: dict[str, tuple[Vectors, Vectors, Ranking]] = field(default_factory=dict)
     verifications: dict[str, Verification] = field(default_factory=dict)
-    note: str = ""
+    notes: list[str] = field(default_factory=list)
 
     def add(
         self, dataset: str, ranking: Ranking, title: str = "", *, only_cmc: bool = False
@@ -66,7 +66,7 @@ class Report:
     def __str__(self) -> str:
         tables = [_table(self.figures)]
         tables += [f"{title}\n{_table(rows)}" for title, rows in self.others.items()]
-        return "\n\n".join(tables if not self.note else [self.note, *tables])
+        return "\n".join([*self.notes, "\n\n".join(tables)])
 
     def blocks(self) -> str:
         """Rank-k and mAP as centroids-reid and SNU_ReID print them, for what reads their output."""
