@@ -103,7 +103,9 @@ def test_testing_prints_both_blocks(typed):
     assert {path.stem for path in (folder / "visrank").glob("*.png")} == queries
     out = typed(f"test.py --query-scale 4 --gallery-scale 1 {SMALL} MODEL.WEIGHTS {LAST}")
     assert "| market1501 LR(x4) - HR" in out and "HR - LR(x4)" not in out
-    assert json.loads((folder / "metrics.json").read_text())["query_scale"] == 4
+    assert json.loads((folder / "metrics.json").read_text())["resolutions"] == {
+        "market1501": "LR(x4) - HR"
+    }
 
 
 def test_embeddings_then_similar_pictures(typed):

@@ -21,7 +21,7 @@ class Report:
     a centroid gallery, as verification …) is in `others`, by title, and has tables of its own, so
     that no column mixes what cannot be compared. `cmc` and `verifications` hold what curves are
     drawn from, `ranked` (query, gallery, ranking) of each set where nearest pictures were asked
-    for, `notes` what one must know to read the first table.
+    for, `resolutions` those of query and gallery of each set, such as ``LR(x4) - HR``.
     """
 
     figures: Rows = field(default_factory=dict)
@@ -29,7 +29,7 @@ class Report:
     cmc: dict[str, Tensor] = field(default_factory=dict)
     ranked: dict[str, tuple[Vectors, Vectors, Ranking]] = field(default_factory=dict)
     verifications: dict[str, Verification] = field(default_factory=dict)
-    notes: list[str] = field(default_factory=list)
+    resolutions: dict[str, str] = field(default_factory=dict)
 
     def add(
         self, dataset: str, ranking: Ranking, title: str = "", *, only_cmc: bool = False
@@ -66,7 +66,12 @@ class Report:
     def __str__(self) -> str:
         tables = [_table(self.figures)]
         tables += [f"{title}\n{_table(rows)}" for title, rows in self.others.items()]
-        return "\n".join([*self.notes, "\n\n".join(tables)])
+        notes = [
+            f"Figures of {name} are of query and gallery at {pair}."
+            for name, pair in self.resolutions.items()
+            if pair != "HR - HR"
+        ]
+        return "\n".join([*notes, "\n\n".join(tables)])
 
     def blocks(self) -> str:
         """Rank-k and mAP as centroids-reid and SNU_ReID print them, for what reads their output."""
