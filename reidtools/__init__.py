@@ -13,7 +13,10 @@ __version__ = "0.1.0"
 _HOMES = {
     "api": (
         *("calibrate", "check", "create_embeddings", "embed", "evaluate", "find_similar"),
-        *("finetune", "get_config", "infer", "load", "train"),
+        *("finetune", "get_config", "infer", "load", "look", "train"),
+        *("FeatureExtractor", "add_to_gallery", "build_gallery", "evaluate_index"),
+        *("experiment_config", "gallery_config", "index", "remove_from_gallery", "search"),
+        *("search_gallery", "search_index", "top_line"),
     ),
     "evaluation": (
         *("Ranking", "Report", "Vectors", "centralize", "expand", "rank", "rank_centroids"),
@@ -21,6 +24,7 @@ _HOMES = {
     ),
     "evaluation.density": ("density",),
     "data.samples": ("Sample", "Splits"),
+    "retrieval": ("Gallery",),
     "registry": ("BACKBONES", "DATASETS", "HEADS", "LOSSES", "SAMPLERS"),
 }
 __all__ = sorted(name for names in _HOMES.values() for name in names)

@@ -12,6 +12,7 @@ from reidtools.engine import checkpoints, logbook
 from reidtools.modeling import weights
 
 LOGGER = logging.getLogger("reidtools")
+LOGS = Path("logs")
 
 
 def get_config(
@@ -23,14 +24,15 @@ def get_config(
     """The complete, frozen config of YAML files and ``KEY VALUE`` pairs; later files win.
 
     Without a file, the checkpoint or run named by RESUME, or MODEL.WEIGHTS, brings its own config,
-    if it has one; otherwise the defaults count. A `fragment` is a file laid over either. A run that
-    is resumed keeps its checkpoint's INPUT.SCALE unless the pairs say another.
+    if it has one; RESUME auto goes to OUTPUT_DIR, or to the run called EXP_NAME. Otherwise the
+    defaults count. A `fragment` is a file laid over either. A run that is resumed keeps its
+    checkpoint's INPUT.SCALE unless the pairs say another.
     """
     logbook.set_up_logging()  # translations are told, and belong into the run's log
     files = [path] if isinstance(path, str | Path) else list(path)
     files = [file for file in files if file]
     cfg, notes = configs.resolve([*files, fragment], overrides)
-    resume = cfg.OUTPUT_DIR if cfg.RESUME == checkpoints.AUTO else cfg.RESUME
+    resume = cfg.OUTPUT_DIR or _named(cfg) if cfg.RESUME == checkpoints.AUTO else cfg.RESUME
     saved = _saved(resume or ("" if files else cfg.MODEL.WEIGHTS))
     own = recipe(saved) if saved else {}
     scale = own.get("INPUT", {}).get("SCALE", cfg.INPUT.SCALE)
@@ -44,6 +46,27 @@ def get_config(
     return cfg
 
 
+def runs_of(cfg: CfgNode) -> Path:
+    """The folder of the runs with the dataset, backbone and method of `cfg`."""
+    dataset = "+".join(Path(name).name for name in cfg.DATASETS.NAMES)
+    backbone = cfg.MODEL.BACKBONE.get("TIMM_NAME", cfg.MODEL.BACKBONE.NAME)
+    return LOGS / dataset / backbone.replace("/", "_") / cfg.METHOD
+
+
+def _named(cfg: CfgNode) -> str:
+    """The run called EXP_NAME, of whatever dataset and method if `cfg` leaves them open."""
+    if not cfg.EXP_NAME:
+        return ""
+    run = checkpoints.named_run(cfg.EXP_NAME, runs_of(cfg))
+    found = [run] if run.is_dir() else sorted(LOGS.glob(f"*/*/*/{cfg.EXP_NAME}"))
+    if len(found) > 1:
+        raise ValueError(
+            f"Several runs are called {cfg.EXP_NAME}: {', '.join(map(str, found))}; name the one "
+            "to go on with, as --resume PATH."
+        )
+    return str(found[0]) if found else ""
+
+
 def _saved(source: str) -> dict[str, Any]:
     """The checkpoint at `source`, or the newest of the run there, if it brings a config."""
     path = Path(source or "none")
@@ -55,5 +78,5 @@ def _saved(source: str) -> dict[str, Any]:
 def recipe(saved: dict[str, Any]) -> dict[str, Any]:
     """The config in a checkpoint without what was of its run alone: where it began and went."""
     tree = configs.plain(saved["config"])
-    tree["RESUME"] = tree["OUTPUT_DIR"] = tree["MODEL"]["WEIGHTS"] = ""
+    tree["RESUME"] = tree["OUTPUT_DIR"] = tree["EXP_NAME"] = tree["MODEL"]["WEIGHTS"] = ""
     return tree

@@ -1,7 +1,6 @@
 """A trained embedder at work: load it, embed pictures, find people."""
 
 import logging
-from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,15 +9,14 @@ from torch.nn import functional as F
 from yacs.config import CfgNode
 
 from reidtools import build
+from reidtools.api.pictures import Pictures, model_of, named, output_folder, vectors_of
 from reidtools.api.recipes import recipe
-from reidtools.api.testing import filled
 from reidtools.config import load as configs
 from reidtools.data.datasets.listing import find_pictures
 from reidtools.data.samples import Sample
 from reidtools.engine import logbook
 from reidtools.evaluation import Ranking, Vectors, rank
 from reidtools.evaluation import embed as embed_batches
-from reidtools.files import make_folder
 from reidtools.modeling import Embedder, weights
 from reidtools.retrieval import (
     Accuracy,
@@ -59,11 +57,19 @@ def load(checkpoint: str | Path, device: str = "auto") -> Embedder:
     return model.to(build.device(cfg)).eval()
 
 
-def embed(model: Embedder, paths: Sequence[str | Path]) -> Vectors:
-    """The vectors of picture files with a `model` from `load`; pids and camids are -1 (unknown)."""
-    samples = [Sample((str(path),), -1, -1) for path in paths]
+def embed(model: Embedder, pictures: Pictures) -> Vectors:
+    """The vectors of `pictures` with a `model` from `load`; pids and camids are -1 (unknown).
+
+    `pictures` are a folder, a picture file or uint8 RGB array (H, W, 3), or a list of files and
+    arrays; the paths of arrays are ``picture 0``, ``picture 1`` … by their place. Raises
+    FileNotFoundError for a path that is not there, OSError for a file that is no picture,
+    ValueError for another kind of array.
+    """
+    paths, arrays = named(pictures)
+    samples = [Sample((path,), -1, -1) for path in paths]
     device = next(model.parameters()).device
-    return embed_batches(model, build.test_batches(model.config, samples, device))
+    batches = build.test_batches(model.config, samples, device, arrays=arrays)
+    return embed_batches(model, batches)
 
 
 def create_embeddings(
@@ -89,8 +95,8 @@ def create_embeddings(
             f"No file name in {cfg.DATASETS.ROOT} tells a person, so there are no centroids; name "
             "pictures like 0843_c1s4_054211_00.jpg, or put them into a folder for each person."
         )
-    folder, model = _output_folder(cfg), _model(cfg)
-    found = _embedded(cfg, model, paths, strict)
+    folder, model = output_folder(cfg), model_of(cfg)
+    found = vectors_of(cfg, model, paths, strict)
     vectors, names = found.vectors.numpy(), found.paths
     if centroids:
         vectors, names = means(vectors, [person_of(path, cfg.DATASETS.ROOT) for path in names])
@@ -118,13 +124,13 @@ def find_similar(
     logbook.set_up_logging()
     gallery, gallery_paths = read_embeddings(gallery_data)
     paths = find_pictures(cfg.DATASETS.ROOT, in_subfolders)
-    folder, model = _output_folder(cfg), _model(cfg)
+    folder, model = output_folder(cfg), model_of(cfg)
     if model.dim != gallery.shape[1]:
         raise ValueError(
             f"The gallery in {gallery_data} has vectors of {gallery.shape[1]} values, "
             f"{cfg.MODEL.WEIGHTS} makes {model.dim}; make the gallery again with this model."
         )
-    query = _embedded(cfg, model, paths, strict)
+    query = vectors_of(cfg, model, paths, strict)
     hits = search(query.vectors.numpy(), gallery, topk)
     files = write_results(folder, query.paths, gallery_paths, hits)
     unit = F.normalize(query.vectors).numpy()
@@ -178,8 +184,8 @@ def infer(
     logbook.set_up_logging()
     root = cfg.DATASETS.ROOT
     sides = [find_pictures(query_dir, in_subfolders), find_pictures(root, in_subfolders)]
-    folder, model = _output_folder(cfg), _model(cfg)
-    query, gallery = (_embedded(cfg, model, paths, strict) for paths in sides)
+    folder, model = output_folder(cfg), model_of(cfg)
+    query, gallery = (vectors_of(cfg, model, paths, strict) for paths in sides)
     names = [person_of(path, query_dir) for path in query.paths]
     people = [person_of(path, root) for path in gallery.paths]
     ranked = _across_cameras(query, gallery, names, people)
@@ -228,36 +234,3 @@ def _across_cameras(
         for side, pid, camid in zip((query, gallery), pids, camids, strict=True)
     )
     return rank(*known, topk=1)
-
-
-def _model(cfg: CfgNode) -> Embedder:
-    """The embedder in MODEL.WEIGHTS on its device, tried with a picture."""
-    model = filled(cfg).to(build.device(cfg))
-    build.try_out(cfg, model)
-    return model
-
-
-def _embedded(cfg: CfgNode, model: Embedder, paths: Sequence[Path], strict: bool) -> Vectors:
-    """The vectors of the pictures at `paths` on the CPU; what is no picture is told, left out."""
-    unreadable: dict[str, str] = {}
-    samples = [Sample((str(path),), -1, -1) for path in paths]
-    device = next(model.parameters()).device
-    batches = build.test_batches(cfg, samples, device, None if strict else unreadable)
-    amp = build.amp_dtype(cfg, device)
-    found = embed_batches(
-        model, batches, amp, "Embedding", **build.own(cfg.TEST, maker=embed_batches)
-    )
-    if not unreadable:
-        return found
-    first = "\n".join(f"  {message}" for message in [*unreadable.values()][:5])
-    told = f"{len(unreadable)} of {len(paths)} files are no pictures and are left out:\n{first}"
-    if len(unreadable) == len(paths):
-        raise ValueError(f"{told}\nRestore them, or name another folder.")
-    LOGGER.warning("%s", told)
-    rows = [i for i, path in enumerate(found.paths) if path not in unreadable]
-    kept = [found.paths[i] for i in rows]
-    return Vectors(found.vectors[rows], found.pids[rows], found.camids[rows], kept)
-
-
-def _output_folder(cfg: CfgNode) -> Path:
-    return make_folder(Path(cfg.OUTPUT_DIR or "output_dir"))

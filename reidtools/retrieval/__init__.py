@@ -1,22 +1,28 @@
-"""Vectors and names in files, the nearest of them, and what was found, in files again."""
+"""Vectors and names in files and galleries, the nearest of them, and what was found."""
 
 from reidtools.retrieval.embeddings import read_embeddings, write_embeddings
+from reidtools.retrieval.gallery import Gallery
+from reidtools.retrieval.matlab import read_matlab, write_matlab
 from reidtools.retrieval.people import camera_of, means, numbers, person_of, same_person
 from reidtools.retrieval.results import Accuracy, accuracy, write_csv, write_results
-from reidtools.retrieval.search import Hits, search
+from reidtools.retrieval.search import Hits, fused, search
 
 __all__ = [
     "Accuracy",
+    "Gallery",
     "Hits",
     "accuracy",
     "camera_of",
+    "fused",
     "means",
     "numbers",
     "person_of",
     "read_embeddings",
+    "read_matlab",
     "same_person",
     "search",
     "write_csv",
     "write_embeddings",
+    "write_matlab",
     "write_results",
 ]
