@@ -23,6 +23,7 @@ _HOMES = {
         *("rerank", "verify"),
     ),
     "evaluation.density": ("density",),
+    "data.prepare": ("make_low_resolution", "prepare_prw"),
     "data.samples": ("Sample", "Splits"),
     "retrieval": ("Gallery",),
     "registry": ("BACKBONES", "DATASETS", "HEADS", "LOSSES", "SAMPLERS"),

@@ -16,7 +16,7 @@ import torch
 from torch.nn import functional as F
 from yacs.config import CfgNode
 
-from reidtools.build import Sides, own, size_test, test_scale
+from reidtools.build import Sides, check_scales, own, size_test, test_scale
 from reidtools.config.load import plain
 from reidtools.data.pictures import Batches
 from reidtools.evaluation import (
@@ -37,7 +37,6 @@ from reidtools.evaluation.report import CENTROIDS
 from reidtools.evaluation.vectors import FLIPS
 from reidtools.files import make_folder, write_json, write_whole
 from reidtools.modeling import Embedder
-from reidtools.ops.degrade import degrade
 from reidtools.registry import choose
 from reidtools.visualize import curves
 from reidtools.visualize.ranked_lists import write_ranked_lists
@@ -57,7 +56,7 @@ def rehearse(cfg: CfgNode) -> None:
     if cfg.TEST.FEATURES:
         make_folder(Path(cfg.TEST.FEATURES), "TEST.FEATURES")
     for side in ("query", "gallery"):
-        degrade(torch.zeros(1, 3, *size_test(cfg)), test_scale(cfg, side))
+        check_scales(f"TEST.{side.upper()}_SCALE", [test_scale(cfg, side)], size_test(cfg))
     drawn = torch.randn(16, 4, generator=torch.Generator().manual_seed(0))
     people, cameras = torch.arange(1, 17) // 4 + 1, torch.arange(16) % 4
     query = Vectors(drawn, people, cameras)
@@ -90,15 +89,17 @@ def report_on(
         ranked = measure(cfg, report, name, queries[0], galleries[0], topk)
         if topk:
             report.ranked[name] = queries[0], galleries[0], ranked
+        kinds = [[resolution(batches) for batches in side] for side in sides]
+        asked = report.resolutions[name] = f"{kinds[0][0]} - {kinds[1][0]}"
         if len(queries) + len(galleries) > 2:
-            asked = " - ".join(resolution(side[0]) for side in sides)
-            report.notes.append(f"Figures of {name} are of query and gallery at {asked}.")
-            plain_rank = partial(rank, **_plain(cfg))
             # Full resolution first: HR - HR, LR - HR, HR - LR, LR - LR.
             for g, q in product(reversed(range(len(galleries))), reversed(range(len(queries)))):
-                pair = f"{resolution(sides.queries[q])} - {resolution(sides.galleries[g])}"
-                found = plain_rank(queries[q], galleries[g])
-                report.add(f"{name} {pair}", found, RESOLUTIONS)
+                pair = f"{kinds[0][q]} - {kinds[1][g]}"
+                if pair == asked:
+                    report.add_row(f"{name} {pair}", report.figures[name], RESOLUTIONS)
+                else:
+                    found = rank(queries[q], galleries[g], **_plain(cfg))
+                    report.add(f"{name} {pair}", found, RESOLUTIONS)
     return report
 
 
@@ -264,7 +265,8 @@ def write_report(cfg: CfgNode, report: Report, folder: Path, about: dict[str, An
         if report.verifications:
             files.append(folder / "roc.png")
             curves.roc_curves(report.verifications, files[-1])
-    figures = {"figures": report.figures, "others": report.others, "test": plain(cfg.TEST)}
+    figures = {"resolutions": report.resolutions, "figures": report.figures}
+    figures |= {"others": report.others, "test": plain(cfg.TEST)}
     files.append(folder / "metrics.json")
     write_json(files[-1], {**about, **settings(cfg), **figures})
     return files
@@ -284,5 +286,4 @@ def draw_lists(
 def settings(cfg: CfgNode) -> dict[str, Any]:
     """What figures depend on besides the weights."""
     test = {key.lower(): value for key, value in cfg.TEST.items() if key in SETTINGS}
-    scales = {f"{side}_scale": test_scale(cfg, side) for side in ("query", "gallery")}
-    return {"size": list(size_test(cfg)), **test, **scales}
+    return {"size": list(size_test(cfg)), **test}

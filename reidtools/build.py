@@ -1,7 +1,7 @@
 """Config nodes become objects. Besides `assess` and `api`, the only place that reads a config."""
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -73,8 +73,8 @@ def splits(cfg: CfgNode, name: str) -> Splits:
         return loaded
     make = choose("variant", variant, VARIANTS)
     made = make(loaded, cfg.SEED, **own(cfg.DATASETS[variant.upper()], maker=make))
-    for scale in {sample.scale for sample in made.query + made.gallery}:
-        degrade(torch.zeros(1, 3, *size_test(cfg)), scale)  # says it if that cannot be
+    scales = {sample.scale for sample in made.query + made.gallery}
+    check_scales(f"DATASETS.{variant.upper()}", scales, size_test(cfg))
     return made
 
 
@@ -82,6 +82,15 @@ def size_test(cfg: CfgNode) -> tuple[int, int]:
     """Height and width of test pictures."""
     height, width = cfg.INPUT.SIZE_TEST or cfg.INPUT.SIZE_TRAIN
     return height, width
+
+
+def check_scales(key: str, scales: Iterable[float], size: Sequence[int]) -> None:
+    """Raise a ValueError that names `key` unless pictures of `size` can be that coarse."""
+    for scale in scales:
+        try:
+            degrade(torch.zeros(1, 3, *size), scale)
+        except ValueError as error:
+            raise ValueError(f"{key}: {error}") from error
 
 
 def embedder(cfg: CfgNode, *, pretrain: bool = False) -> Embedder:
@@ -120,8 +129,10 @@ def train_batches(
             f"{cfg.INPUT.SIZE_TRAIN}; choose a smaller one."
         )
     low_resolution = LowResolution(generator, **own(cfg.INPUT, maker=LowResolution))
-    for scale in (cfg.INPUT.SCALE, cfg.DATASETS.LOW_SCALE, *cfg.INPUT.LOW_RES_SCALES):
-        degrade(torch.zeros(1, 3, *cfg.INPUT.SIZE_TRAIN), scale)  # says it if that cannot be
+    size = cfg.INPUT.SIZE_TRAIN
+    check_scales("INPUT.SCALE", [cfg.INPUT.SCALE], size)
+    check_scales("DATASETS.LOW_SCALE", [cfg.DATASETS.LOW_SCALE], size)
+    check_scales("INPUT.LOW_RES_SCALES", cfg.INPUT.LOW_RES_SCALES, size)
     labels = relabel(samples)
     samples = [sample._replace(scale=cfg.INPUT.SCALE) for sample in samples]
     pictures = Pictures(

@@ -307,8 +307,10 @@ def test_octuplet_fine_tuning_goes_on_from_a_checkpoint_beside_it(folder):
     assert list(report.others) == ["Across resolutions, query - gallery"]
     assert (run / "best.pth").exists() and rt.load(after["12_x4.pth"], "cpu")
 
-    with pytest.raises(ValueError, match="already holds a run"):
+    with pytest.raises(ValueError, match=r"3_x4\.pth is there already.*another OUTPUT_DIR"):
         rt.finetune(tuning("a/2_last.pth"))
+    with pytest.raises(ValueError, match=r"tunes a/2_last\.pth, not a/0\.pth"):
+        rt.finetune(tuning("a/0.pth", "RESUME", "auto"))
     rt.finetune(tuning("a/2_last.pth", "RESUME", "auto", "SOLVER.MAX_EPOCH", "11"))
     assert (folder / "a/13_x4.pth").exists() and (run / "10_last.pth").exists()
     elsewhere = ("OUTPUT_DIR", "b", "SOLVER.MAX_EPOCH", "1", "MODEL.LOSSES.OctupletLoss.LL", "no")
@@ -352,3 +354,36 @@ def test_ctl_trains_and_tests_with_centroids(folder):
     text = report.blocks()
     assert text.count("top-k, Rank-1  :") == text.count("mAP: 0.") == 2
     assert text.splitlines()[7] == "Test CTL (oracle ids): toy"
+
+
+@pytest.mark.parametrize("how", ["auto", "a/octuplet_x4", "a/octuplet_x4/1_last.pth"])
+def test_fine_tuning_that_was_stopped_goes_on_bit_for_bit(folder, how):
+    rt.train(settings(OUTPUT_DIR="a", SOLVER__MAX_EPOCH="1"))
+    rt.finetune(tuning("a/0.pth", "SOLVER.MAX_EPOCH", "3", "OUTPUT_DIR", "whole"))
+    margin = ("MODEL.LOSSES.OctupletLoss.MARGIN", "0.5", "SOLVER.MAX_EPOCH")
+    rt.finetune(tuning("a/0.pth", *margin, "2"))
+    if how == "auto":
+        rt.finetune(tuning("a/0.pth", "RESUME", how, *margin, "3"))
+    else:  # what was typed for the first part is in the run's own config
+        words = ["RESUME", how, "SOLVER.MAX_EPOCH", "3"]
+        rt.finetune(rt.get_config("", words, fragment=CONFIGS / "octuplet.yml"))
+    whole, parts = (torch.load(f"{n}/3_x4.pth", weights_only=True) for n in ("whole", "a"))
+    assert equal(whole["model"], parts["model"])
+    assert sorted(path.name for path in Path("a").glob("*_x4*")) == [
+        *("1_x4.pth", "2_x4.pth", "3_x4.pth", "octuplet_x4"),
+    ]
+
+
+def test_fine_tuning_begins_where_snu_reid_says_resume(folder):
+    rt.train(settings(OUTPUT_DIR="a", SOLVER__MAX_EPOCH="1", INPUT__SCALE="2"))
+    words = "MODEL.RESUME_TRAINING True MODEL.PRETRAIN_PATH a/0.pth SOLVER.MAX_EPOCH 1".split()
+    cfg = rt.get_config("", [*words, "DATASETS.LOW_SCALE", "4"], fragment=CONFIGS / "octuplet.yml")
+    assert cfg.INPUT.SCALE == 1 and cfg.METHOD == "octuplet"
+    rt.finetune(cfg)
+    assert Path("a/1_x4.pth").is_file() and Path("a/octuplet_x4/0_last.pth").is_file()
+
+
+def test_the_newest_run_is_resumed_at_its_resolution(folder):
+    rt.train(settings(SOLVER__MAX_EPOCH="1", INPUT__SCALE="2"))
+    again = [word for pair in SMALL.items() for word in pair]
+    assert rt.get_config(CONFIGS / "base.yml", [*again, "RESUME", "auto"]).INPUT.SCALE == 2

@@ -47,6 +47,13 @@ def test_the_python_of_the_evaluation_page_runs():
     assert 0.5 < names["found"].mAP < 1 and names["found"].num_valid == 100
 
 
+def test_the_python_of_the_galleries_page_runs():
+    names = {}
+    for block in blocks("docs/galleries.md", "python"):
+        exec(compile(block, "galleries.md", "exec"), names)
+    assert names["found"].indices[0].tolist() == [0, 1]
+
+
 def test_the_loss_of_contributing_is_one():
     (block,) = blocks("CONTRIBUTING.md", "python")
     registered = block.replace("@LOSSES\n", "")  # nothing stays registered after this test
@@ -62,16 +69,23 @@ def test_every_command_is_understood(command, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     _, tool, *words = shlex.split(command)
     monkeypatch.syspath_prepend(ROOT / "tools")
-    has_config = Path(tool).name not in ("makelr.py", "prepare_prw.py")
+    has_config = Path(tool).name not in ("makelr.py", "prepare_prw.py", "prepare_grouped.py")
     monkeypatch.setattr(sys, "argv", [tool, *words, *(["--print-config"] if has_config else [])])
     with contextlib.suppress(SystemExit):
         runpy.run_path(str(ROOT / tool), run_name="__main__")
     said = capsys.readouterr()
-    assert "BACKBONE:" in said.out if has_config else "error: " in said.err, said
+    # argparse's own errors begin with the tool's name.
+    told = "BACKBONE:" in said.out if has_config else said.err.startswith("error: ")
+    assert told, said
     assert not list(tmp_path.glob("[!c]*"))
 
 
 def test_links_lead_somewhere():
-    for file in (ROOT / "README.md", *(ROOT / "docs").glob("*.md"), ROOT / "datasets/README.md"):
-        for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", file.read_text()):
-            assert (file.parent / target).exists(), f"{file.name} links to {target}"
+    for file in (ROOT / page for page in PAGES):
+        for target in re.findall(r"\]\((?!https?:)([^)]+)\)", file.read_text()):
+            name, _, heading = target.partition("#")
+            page = file.parent / name if name else file
+            assert page.exists(), f"{file.name} links to {target}"
+            heads = re.findall(r"^#+ (.+)$", page.read_text(), flags=re.M) if heading else []
+            words = {re.sub(r"[^\w -]", "", head.lower()).replace(" ", "-") for head in heads}
+            assert not heading or heading in words, f"{file.name} links to {target}"

@@ -37,7 +37,8 @@ def loaded(name):
 
 def test_embeddings_are_those_of_python(checkpoint, folder):  # noqa: F811
     files = rt.create_embeddings(given(checkpoint, f"{TOY}/bounding_box_test"))
-    assert [str(path) for path in files] == ["output_dir/embeddings.npy", "output_dir/paths.npy"]
+    names = ("embeddings.npy", "paths.npy", "embeddings.json")
+    assert [str(path) for path in files] == [f"output_dir/{name}" for name in names]
     vectors, paths = loaded("embeddings"), loaded("paths").tolist()
     pictures = sorted((folder / TOY / "bounding_box_test").glob("*.jpg"))
     assert paths == [f"{TOY}/bounding_box_test/{path.name}" for path in pictures]
@@ -198,3 +199,23 @@ def test_ranked_lists_as_pictures(checkpoint, folder):  # noqa: F811
         )
     )
     assert len(list((folder / "b/visrank").iterdir())) == 1
+
+
+def test_a_gallery_of_another_model_is_refused(checkpoint):
+    rt.create_embeddings(given(checkpoint, f"{TOY}/bounding_box_test"))
+    saved = torch.load(checkpoint, weights_only=True)
+    next(iter(saved["model"].values())).mul_(1.1)
+    torch.save(saved, "other.pth")
+    with pytest.raises(ValueError, match=r"made by small\.pth, and this model is other\.pth"):
+        rt.find_similar(given("other.pth", f"{TOY}/query"), "output_dir")
+    assert not Path("output_dir/results.npy").exists()
+    Path("output_dir/embeddings.json").unlink()  # as SNU_ReID leaves it: nothing is known
+    rt.find_similar(given("other.pth", f"{TOY}/query"), "output_dir")
+
+
+def test_pictures_may_be_made_coarse(checkpoint):
+    sharp = rt.create_embeddings(given(checkpoint, f"{TOY}/query")) and loaded("embeddings")
+    coarse = given(checkpoint, f"{TOY}/query", **{"TEST.GALLERY_SCALE": "4"})
+    assert not np.allclose(rt.create_embeddings(coarse) and loaded("embeddings"), sharp, atol=1e-3)
+    with pytest.raises(ValueError, match=r"TEST\.GALLERY_SCALE: .* 17"):
+        rt.create_embeddings(given(checkpoint, f"{TOY}/query", **{"TEST.GALLERY_SCALE": "17"}))

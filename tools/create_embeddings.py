@@ -1,11 +1,6 @@
 """Embed the pictures in DATASETS.ROOT_DIR: writes embeddings.npy and paths.npy to output_dir."""
 
-import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from reidtools.config.cli import PICTURES, main, parse
+from _tool import PICTURES, tool
 
 OWN = {
     "--centroids": {"action": "store_true", "help": "one mean vector a person"},
@@ -13,21 +8,16 @@ OWN = {
 }
 
 
-def run() -> None:
-    args = parse(__doc__, more={**PICTURES, **OWN})
-    import reidtools as rt  # after --help has been answered: torch takes seconds to load
-
-    cfg = rt.get_config(args.config_file, args.opts)
-    if args.print_config:
-        return print(cfg.dump())
+def embed(rt, cfg, args):
+    typed = dict(zip(args.opts[::2], args.opts[1::2], strict=True))
     rt.create_embeddings(
         cfg,
         in_subfolders=args.images_in_subfolders,
-        centroids=args.centroids,
+        centroids=args.centroids or typed.get("MODEL.USE_CENTROIDS", "").lower() in ("true", "yes"),
         normalize=args.normalize,
         strict=args.strict,
     )
 
 
 if __name__ == "__main__":
-    main(run)
+    tool(__doc__, embed, more={**PICTURES, **OWN})

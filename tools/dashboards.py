@@ -2,12 +2,8 @@
 
 import argparse
 import os
-import sys
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from reidtools.config.cli import main
+from _tool import main
 
 
 def run() -> None:

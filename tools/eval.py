@@ -1,11 +1,8 @@
 """Print Top-1, Top-5, Top-10 and mAP of a model on the test set."""
 
-import sys
-from pathlib import Path
+from _tool import main, parse
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from reidtools.config.cli import INDEX, main, parse
+from reidtools.config.cli import INDEX
 
 
 def run() -> None:

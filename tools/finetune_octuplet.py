@@ -1,10 +1,13 @@
 """Fine-tune MODEL.WEIGHTS for low resolution with the octuplet loss (configs/octuplet.yml)."""
 
-from train_net import main, run
+from _tool import tool
 
-LOW = {
-    "--scale": (["DATASETS.LOW_SCALE"], "how many times as coarse the second view is; default 2")
-}
+SCALE = {"--scale": (["DATASETS.LOW_SCALE"], "how coarse the second view is; default 2")}
+
+
+def tune(rt, cfg, args):
+    rt.evaluate(cfg) if args.eval_only else rt.finetune(cfg)
+
 
 if __name__ == "__main__":
-    main(lambda: run(__doc__, "octuplet.yml", LOW, "finetune"))
+    tool(__doc__, tune, fragment="octuplet.yml", trains=True, keys=SCALE)

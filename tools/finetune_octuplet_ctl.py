@@ -1,7 +1,7 @@
 """Fine-tune as finetune_octuplet.py does, and test with a gallery of centroids, too."""
 
-from finetune_octuplet import LOW
-from train_net import main, run
+from _tool import tool
+from finetune_octuplet import SCALE, tune
 
 if __name__ == "__main__":
-    main(lambda: run(__doc__, "octuplet_ctl.yml", LOW, "finetune"))
+    tool(__doc__, tune, fragment="octuplet_ctl.yml", trains=True, keys=SCALE)

@@ -1,11 +1,6 @@
 """Say who is seen in the pictures of --query_dir, by those in DATASETS.ROOT_DIR: result.csv."""
 
-import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from reidtools.config.cli import PICTURES, main, parse
+from _tool import PICTURES, tool
 
 OWN = {
     "--query_dir --query-dir": {
@@ -20,17 +15,10 @@ OWN = {
 }
 
 
-def run() -> None:
-    args = parse(__doc__, more={**PICTURES, **OWN})
-    import reidtools as rt  # after --help has been answered: torch takes seconds to load
-
-    cfg = rt.get_config(args.config_file, args.opts)
-    if args.print_config:
-        return print(cfg.dump())
+def infer(rt, cfg, args):
     words = {"in_subfolders": args.images_in_subfolders, "strict": args.strict}
-    words["exclude_same_camera"] = args.exclude_same_camera
-    print(rt.infer(cfg, args.query_dir, **words))
+    print(rt.infer(cfg, args.query_dir, exclude_same_camera=args.exclude_same_camera, **words))
 
 
 if __name__ == "__main__":
-    main(run)
+    tool(__doc__, infer, more={**PICTURES, **OWN})

@@ -1,11 +1,8 @@
 """Find the pictures of the test set's gallery that are nearest to --query_paths."""
 
-import sys
-from pathlib import Path
+from _tool import main, parse
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from reidtools.config.cli import INDEX, main, parse, without_pairs
+from reidtools.config.cli import INDEX, without_pairs
 
 OWN = {
     "--query_paths --query-paths": {"nargs": "+", "metavar": "PATH", "help": "pictures, patterns"},

@@ -1,12 +1,8 @@
 """Copy a dataset with smaller pictures: market1501 becomes market1501x2 beside it."""
 
 import argparse
-import sys
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from reidtools.config.cli import main
+from _tool import main
 
 
 def run() -> None:
@@ -18,9 +14,9 @@ def run() -> None:
     add("--quality", type=int, default=95, metavar="N", help="of JPEGs, 1 to 100; default 95")
     add("--strict", action="store_true", help="fail if a picture cannot be made")
     options = vars(parser.parse_args())
-    from reidtools.data.prepare import make_low_resolution  # torch takes seconds to load
+    import reidtools as rt  # torch takes seconds to load
 
-    made = make_low_resolution(options.pop("data_dir"), options.pop("scale"), **options)
+    made = rt.make_low_resolution(options.pop("data_dir"), options.pop("scale"), **options)
     print(f"{made}\nUse it as DATASETS.NAMES {made.folder.name}")
 
 

@@ -1,12 +1,8 @@
 """Copy Market-1501 into {train,val,query,gallery}/<id>/, with one picture a person in val."""
 
 import argparse
-import sys
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from reidtools.config.cli import main
+from _tool import main
 
 
 def run() -> None:

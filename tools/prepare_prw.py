@@ -1,12 +1,8 @@
 """Cut the people of PRW out of its frames, by the official split, into Market-1501's layout."""
 
 import argparse
-import sys
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from reidtools.config.cli import main
+from _tool import main
 
 
 def run() -> None:
@@ -18,11 +14,11 @@ def run() -> None:
     add("--quality", type=int, default=95, metavar="N", help="of JPEGs, 1 to 100; default 95")
     add("--strict", action="store_true", help="fail if a picture cannot be made")
     options = vars(parser.parse_args())
-    from reidtools.data.datasets.market import read_market  # torch takes seconds to load
-    from reidtools.data.prepare import prepare_prw
+    import reidtools as rt  # torch takes seconds to load
+    from reidtools.data.datasets.market import read_market
     from reidtools.data.samples import table
 
-    made = prepare_prw(options.pop("raw"), options.pop("out"), **options)
+    made = rt.prepare_prw(options.pop("raw"), options.pop("out"), **options)
     print(f"{table('PRW', read_market(made.folder))}\n{made}")
 
 

@@ -1,11 +1,10 @@
 """Find the pictures of a gallery that are nearest to --query; build it, add to it, take out."""
 
-import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from _tool import PICTURES, main, parse
 
-from reidtools.config.cli import PICTURES, main, parse, without_pairs
+from reidtools.config.cli import without_pairs
 
 FLAG = {"action": "store_true"}
 OWN = {

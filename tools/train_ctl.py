@@ -1,6 +1,7 @@
 """Train with the centroid triplet loss: train_net.py with configs/ctl.yml over the config file."""
 
-from train_net import main, run
+from _tool import tool
+from train_net import SCALE, train
 
 if __name__ == "__main__":
-    main(lambda: run(__doc__, "ctl.yml"))
+    tool(__doc__, train, fragment="ctl.yml", trains=True, keys=SCALE)

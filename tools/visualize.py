@@ -1,11 +1,6 @@
 """Look at MODEL.WEIGHTS: an HTML page of its test, a map of embeddings, where the model looks."""
 
-import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from reidtools.config.cli import main, parse
+from _tool import tool
 
 OWN = {
     "--page": {"action": "store_true", "help": "page.html: figures, curves, queries, failures"},
@@ -14,13 +9,7 @@ OWN = {
 }
 
 
-def run() -> None:
-    args = parse(f"{__doc__} All of it, or what is named.", more=OWN)
-    import reidtools as rt  # after --help has been answered: torch takes seconds to load
-
-    cfg = rt.get_config(args.config_file, args.opts)
-    if args.print_config:
-        return print(cfg.dump())
+def look(rt, cfg, args):
     asked = {"page": args.page, "map": args.map, "activations": args.activations is not None}
     kinds = [kind for kind in asked if asked[kind]] or list(asked)
     given = {"method": args.map, "activations": args.activations}
@@ -28,4 +17,4 @@ def run() -> None:
 
 
 if __name__ == "__main__":
-    main(run)
+    tool(f"{__doc__} All of it, or what is named.", look, more=OWN)

@@ -18,7 +18,8 @@ from reidtools.api.matlab_index import (
 from reidtools.api.recipes import get_config
 from reidtools.api.searching import search, search_gallery
 from reidtools.api.testing import calibrate, evaluate
-from reidtools.api.training import check, finetune, train
+from reidtools.api.training import check, train
+from reidtools.api.tuning import finetune
 from reidtools.api.using import create_embeddings, embed, find_similar, infer, load
 
 __all__ = [

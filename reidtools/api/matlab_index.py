@@ -8,7 +8,7 @@ from yacs.config import CfgNode
 
 from reidtools import build
 from reidtools.api.galleries import about
-from reidtools.api.pictures import model_of, output_folder, vectors_of
+from reidtools.api.pictures import model_of, vectors_of, writing
 from reidtools.api.recipes import get_config
 from reidtools.api.searching import Found, ask, expand_queries, write_found
 from reidtools.api.testing import test_names
@@ -53,7 +53,7 @@ def search_index(
     result.csv, results.json and results.npy into OUTPUT_DIR, else output_dir.
     """
     logbook.set_up_logging()
-    pictures, home = expand_queries(queries), output_folder(cfg)
+    pictures = expand_queries(queries)
     kept = read_matlab(path) if load else None
     model = model_of(cfg)
     asked, vectors = _gallery(cfg, model, kept, path)
@@ -61,9 +61,10 @@ def search_index(
         write_matlab(path, vectors, asked)
         LOGGER.info("Written: %s", path)
     gallery = Gallery.build(vectors, about(cfg, model))
-    query = vectors_of(cfg, model, pictures, strict=False)
-    found = ask(gallery, query, topk)
-    files = write_found(home, found, gallery, query.paths, picture=False)
+    with writing(cfg) as home:
+        query = vectors_of(cfg, model, pictures, False, "query")
+        found = ask(gallery, query, topk)
+        files = write_found(home, found, gallery, query.paths, picture=False)
     LOGGER.info("Written: %s", ", ".join(map(str, files)))
     return found
 

@@ -1,7 +1,8 @@
 """Pictures of whatever kind become vectors: what `using` and `galleries` share."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -42,6 +43,12 @@ def model_of(cfg: CfgNode) -> Embedder:
     """The embedder in MODEL.WEIGHTS on its device, tried with a picture."""
     model = filled(cfg).to(build.device(cfg))
     build.try_out(cfg, model)
+    if cfg.INPUT.SCALE > 1 and cfg.TEST.QUERY_SCALE is cfg.TEST.GALLERY_SCALE is None:
+        LOGGER.warning(
+            "The model was trained on pictures %g times as coarse, and these are taken as they "
+            "are; set TEST.QUERY_SCALE and TEST.GALLERY_SCALE to make them so.",
+            cfg.INPUT.SCALE,
+        )
     return model
 
 
@@ -50,14 +57,19 @@ def vectors_of(
     model: Embedder,
     paths: Sequence[str | Path],
     strict: bool,
+    side: str = "gallery",
     arrays: Mapping[str, np.ndarray] | None = None,
 ) -> Vectors:
     """The vectors of the pictures at `paths` on the CPU, seen as TEST says.
 
-    What is no picture is told and left out; with `strict` it is an OSError. `arrays`: see `named`.
+    Pictures are taken as they are, unless the scale of the `side` (``query``, ``gallery``) in TEST
+    says otherwise. What is no picture is told and left out; with `strict` it is an OSError.
+    `arrays`: see `named`.
     """
     unreadable: dict[str, str] = {}
-    samples = [Sample((str(path),), -1, -1) for path in paths]
+    scale = cfg.TEST[f"{side.upper()}_SCALE"] or 1.0
+    build.check_scales(f"TEST.{side.upper()}_SCALE", [scale], build.size_test(cfg))
+    samples = [Sample((str(path),), -1, -1, scale) for path in paths]
     device = next(model.parameters()).device
     batches = build.test_batches(cfg, samples, device, None if strict else unreadable, arrays)
     amp = build.amp_dtype(cfg, device)
@@ -74,5 +86,13 @@ def vectors_of(
     return Vectors(found.vectors[rows], found.pids[rows], found.camids[rows], kept)
 
 
-def output_folder(cfg: CfgNode) -> Path:
-    return make_folder(Path(cfg.OUTPUT_DIR or "output_dir"))
+@contextmanager
+def writing(cfg: CfgNode) -> Iterator[Path]:
+    """OUTPUT_DIR, else output_dir; made now, so that what cannot be is told before the work."""
+    folder = make_folder(Path(cfg.OUTPUT_DIR or "output_dir"))
+    try:
+        yield folder
+    except BaseException:
+        with suppress(OSError):  # it was there, with other things in it
+            folder.rmdir()
+        raise

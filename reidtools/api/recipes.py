@@ -25,29 +25,53 @@ def get_config(
 
     Without a file, the checkpoint or run named by RESUME, or MODEL.WEIGHTS, brings its own config,
     if it has one; RESUME auto goes to OUTPUT_DIR, or to the run called EXP_NAME. Otherwise the
-    defaults count. A `fragment` is a file laid over either. A run that is resumed keeps its
-    checkpoint's INPUT.SCALE unless the pairs say another.
+    defaults count. A `fragment` is a file laid over either, unless the run that is resumed was made
+    with it. Such a run keeps its INPUT.SCALE as well, where the pairs do not say another.
     """
     logbook.set_up_logging()  # translations are told, and belong into the run's log
     files = [path] if isinstance(path, str | Path) else list(path)
     files = [file for file in files if file]
     cfg, notes = configs.resolve([*files, fragment], overrides)
-    resume = cfg.OUTPUT_DIR or _named(cfg) if cfg.RESUME == checkpoints.AUTO else cfg.RESUME
-    saved = _saved(resume or ("" if files else cfg.MODEL.WEIGHTS))
-    own = recipe(saved) if saved else {}
-    scale = own.get("INPUT", {}).get("SCALE", cfg.INPUT.SCALE)
-    if saved and not files:
-        cfg, notes = configs.resolve(fragment, overrides, own)
-    elif scale != cfg.INPUT.SCALE and "INPUT.SCALE" not in overrides:
-        cfg, _ = configs.resolve([*files, fragment], [*overrides, "INPUT.SCALE", str(scale)])
-        notes.append(f"INPUT.SCALE is {scale:g}, as in the checkpoint that is resumed.")
+    start = _start(cfg)
+    source = start or ("" if files else cfg.MODEL.WEIGHTS)
+    saved = weights.read(source) if source and Path(source).is_file() else {}
+    own = recipe(saved) if "config" in saved else {}
+    goes_on = bool(start and own and own["METHOD"] == cfg.METHOD)
+    if own and not files:
+        cfg, notes = configs.resolve("" if goes_on else fragment, overrides, own)
+    elif goes_on and "INPUT.SCALE" not in overrides:
+        scale = own["INPUT"].get("SCALE", 1)
+        if scale != cfg.INPUT.SCALE:
+            cfg, _ = configs.resolve([*files, fragment], [*overrides, "INPUT.SCALE", str(scale)])
+            notes.append(f"INPUT.SCALE is {scale:g}, as in the checkpoint that is resumed.")
     for note in notes:
         LOGGER.warning(note)
     return cfg
 
 
-def runs_of(cfg: CfgNode) -> Path:
-    """The folder of the runs with the dataset, backbone and method of `cfg`."""
+def _start(cfg: CfgNode) -> Path | None:
+    """The checkpoint that RESUME means, if there is one."""
+    if not cfg.RESUME:
+        return None
+    tuned = checkpoints.latest_checkpoint(tuning_folder(cfg)) if cfg.MODEL.WEIGHTS else None
+    if tuned and cfg.RESUME == checkpoints.AUTO:
+        return tuned
+    return checkpoints.start_of(cfg.RESUME, cfg.OUTPUT_DIR or _named(cfg), run_parent(cfg))
+
+
+def tuning_folder(cfg: CfgNode) -> Path:
+    """Where a fine-tuning of MODEL.WEIGHTS runs: OUTPUT_DIR, else beside the checkpoint.
+
+    There it is called EXP_NAME, else <method>_x<scale>.
+    """
+    if cfg.OUTPUT_DIR:
+        return Path(cfg.OUTPUT_DIR)
+    name = cfg.EXP_NAME or f"{cfg.METHOD}_x{cfg.DATASETS.LOW_SCALE:g}"
+    return checkpoints.named_run(name, Path(cfg.MODEL.WEIGHTS).parent)
+
+
+def run_parent(cfg: CfgNode) -> Path:
+    """The folder in which runs of this kind are numbered: logs/<dataset>/<backbone>/<method>."""
     dataset = "+".join(Path(name).name for name in cfg.DATASETS.NAMES)
     backbone = cfg.MODEL.BACKBONE.get("TIMM_NAME", cfg.MODEL.BACKBONE.NAME)
     return LOGS / dataset / backbone.replace("/", "_") / cfg.METHOD
@@ -57,7 +81,7 @@ def _named(cfg: CfgNode) -> str:
     """The run called EXP_NAME, of whatever dataset and method if `cfg` leaves them open."""
     if not cfg.EXP_NAME:
         return ""
-    run = checkpoints.named_run(cfg.EXP_NAME, runs_of(cfg))
+    run = checkpoints.named_run(cfg.EXP_NAME, run_parent(cfg))
     found = [run] if run.is_dir() else sorted(LOGS.glob(f"*/*/*/{cfg.EXP_NAME}"))
     if len(found) > 1:
         raise ValueError(
@@ -65,14 +89,6 @@ def _named(cfg: CfgNode) -> str:
             "to go on with, as --resume PATH."
         )
     return str(found[0]) if found else ""
-
-
-def _saved(source: str) -> dict[str, Any]:
-    """The checkpoint at `source`, or the newest of the run there, if it brings a config."""
-    path = Path(source or "none")
-    path = (checkpoints.latest_checkpoint(path) or path) if path.is_dir() else path
-    saved = weights.read(path) if path.is_file() else {}
-    return saved if "config" in saved else {}
 
 
 def recipe(saved: dict[str, Any]) -> dict[str, Any]:

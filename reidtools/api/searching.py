@@ -10,7 +10,7 @@ import numpy as np
 from yacs.config import CfgNode
 
 from reidtools.api.galleries import about, gallery_config
-from reidtools.api.pictures import Pictures, model_of, named, output_folder, vectors_of
+from reidtools.api.pictures import Pictures, model_of, named, vectors_of, writing
 from reidtools.data.datasets.listing import PICTURES, find_pictures
 from reidtools.engine import logbook
 from reidtools.evaluation import Vectors
@@ -80,7 +80,7 @@ def search(
     gallery.check_model(model.dim, told)
     threshold = threshold_of(calibration, told) if calibration else None
     paths, arrays = named(pictures)
-    query = vectors_of(model.config, model, paths, strict=True, arrays=arrays)
+    query = vectors_of(model.config, model, paths, True, "query", arrays)
     return ask(gallery, query, topk, fuse, hide_same_camera, hide_junk, threshold)
 
 
@@ -108,13 +108,14 @@ def search_gallery(
     paths, gallery = expand_queries(queries), Gallery.open(folder)
     if hide_same_camera:
         _cameras(paths)
-    home, model = output_folder(cfg), model_of(cfg)
+    model = model_of(cfg)
     told = about(cfg, model)
     gallery.check_model(model.dim, told)
     threshold = threshold_of(calibration, told) if calibration else None
-    query = vectors_of(cfg, model, paths, strict)
-    found = ask(gallery, query, topk, fuse, hide_same_camera, hide_junk, threshold)
-    files = write_found(home, found, gallery, query.paths, picture)
+    with writing(cfg) as home:
+        query = vectors_of(cfg, model, paths, strict, "query")
+        found = ask(gallery, query, topk, fuse, hide_same_camera, hide_junk, threshold)
+        files = write_found(home, found, gallery, query.paths, picture)
     LOGGER.info("Written: %s", ", ".join(map(str, files)))
     return found
 

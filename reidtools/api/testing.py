@@ -66,6 +66,7 @@ def calibrate(cfg: CfgNode, far: float, model: Embedder | None = None) -> dict[s
     pairs = verify(query, gallery, **build.own(cfg.TEST, maker=verify))
     found = pairs.calibration(far)
     found |= {"weights": cfg.MODEL.WEIGHTS, "fingerprint": fingerprint(model), "dataset": name}
+    found["resolution"] = " - ".join(assess.resolution(batches[0]) for batches in sides)
     found |= assess.settings(cfg)
     path = output_folder(cfg) / "calibration.json"
     write_json(path, found)

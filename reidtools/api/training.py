@@ -1,7 +1,6 @@
-"""Training: a run from its data to its last checkpoint, and fine-tuning from another one's end."""
+"""Training: a run from its data to its last checkpoint."""
 
 import logging
-import re
 from collections.abc import Callable
 from contextlib import AbstractContextManager, closing, nullcontext
 from pathlib import Path
@@ -11,8 +10,8 @@ import torch
 from yacs.config import CfgNode
 
 from reidtools import assess, build
-from reidtools.api.recipes import runs_of
-from reidtools.api.testing import filled, seeded_device, test_names, warn
+from reidtools.api.recipes import run_parent
+from reidtools.api.testing import seeded_device, test_names, warn
 from reidtools.config import load as configs
 from reidtools.config.compat import flatten
 from reidtools.data.preflight import preflight
@@ -33,40 +32,14 @@ def train(cfg: CfgNode) -> Report:
     metrics.json; with LOG.MLFLOW they go to an MLflow server as well, if it answers.
     """
     logbook.set_up_logging()
-    return _train(cfg)
+    return run_training(cfg)
 
 
-def finetune(cfg: CfgNode) -> Report:
-    """Train on from the checkpoint MODEL.WEIGHTS, beside it; returns the figures of the last test.
-
-    The run's folder is EXP_NAME, else <method>_x<scale>, beside the checkpoint, where <scale> is
-    DATASETS.LOW_SCALE. Its periodic checkpoints and its last lie beside the checkpoint itself, as
-    <epoch>_x<scale>.pth, with epochs counted on from the checkpoint's. OUTPUT_DIR moves them all.
-    RESUME auto goes on with that run. Weights that do not fill the model whole are a ValueError.
-    """
-    logbook.set_up_logging()
-    resumes = cfg.RESUME == checkpoints.AUTO
-    source = cfg.MODEL.WEIGHTS or ("" if resumes else cfg.RESUME)
-    if not source:
-        raise ValueError("There is nothing to fine-tune: give a checkpoint with MODEL.WEIGHTS.")
-    named = re.match(r"(\d+)[_.]", Path(source).name)  # 119_last.pth, or 129_x4.pth to go on from
-    first = 1 + (int(named[1]) if named else weights.read(source).get("epoch", -1))
-    mark = f"_x{cfg.DATASETS.LOW_SCALE:g}"
-    beside = Path(cfg.OUTPUT_DIR or Path(source).parent)
-    cfg = cfg.clone()
-    cfg.defrost()
-    cfg.MODEL.WEIGHTS, cfg.RESUME = source, checkpoints.AUTO if resumes else ""
-    name = cfg.EXP_NAME or f"{cfg.METHOD}{mark}"
-    cfg.OUTPUT_DIR = cfg.OUTPUT_DIR or str(checkpoints.named_run(name, beside))
-    cfg.freeze()
-    filled(cfg)  # or says what is missing
-    return _train(cfg, lambda epoch: beside / f"{first + epoch}{mark}.pth")
-
-
-def _train(cfg: CfgNode, published: Callable[[int], Path] | None = None) -> Report:
+def run_training(cfg: CfgNode, published: Callable[[int], Path] | None = None) -> Report:
+    """What `train` does; `published` says where checkpoints go that do not go into the run."""
     if cfg.LOG.MLFLOW:
         tracking.require_mlflow(cfg.LOG.MLFLOW_URI)
-    parent, wanted = runs_of(cfg), cfg.OUTPUT_DIR
+    parent, wanted = run_parent(cfg), cfg.OUTPUT_DIR
     if cfg.EXP_NAME and not wanted:
         wanted = str(checkpoints.named_run(cfg.EXP_NAME, parent))
     start = checkpoints.find_start(cfg.RESUME, wanted, parent) if cfg.RESUME else None
@@ -150,6 +123,11 @@ def check(cfg: CfgNode) -> None:
 def _data(cfg: CfgNode) -> tuple[list[Sample], dict[str, Splits]]:
     """Training samples of all NAMES and the splits of each test set, looked through for trouble."""
     trains, tests = cfg.DATASETS.NAMES, test_names(cfg)
+    if variants := [name for name in trains if "@" in name]:
+        raise ValueError(
+            f"{', '.join(variants)} is a test set; train without the part from @ on, with "
+            "INPUT.LOW_RES_PROB, and name it in DATASETS.TESTS."
+        )
     loaded = {name: build.splits(cfg, name) for name in dict.fromkeys([*trains, *tests])}
     samples = join_train([loaded[name].train for name in trains])
     num_instance = cfg.DATALOADER.SAMPLER.get("NUM_INSTANCE", 0)
@@ -184,7 +162,7 @@ def _tracker(cfg: CfgNode, run: Path) -> AbstractContextManager[tracking.Tracker
         run,
         flatten(configs.plain(cfg)),
         uri=cfg.LOG.MLFLOW_URI,
-        experiment=cfg.LOG.EXPERIMENT or "/".join(runs_of(cfg).parts[1:]),
+        experiment=cfg.LOG.EXPERIMENT or "/".join(run_parent(cfg).parts[1:]),
         name=cfg.EXP_NAME,
     )
 

@@ -2,37 +2,39 @@
 
 import logging
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch.nn import functional as F
 from yacs.config import CfgNode
 
 from reidtools import build
-from reidtools.api.pictures import Pictures, model_of, named, output_folder, vectors_of
+from reidtools.api.pictures import Pictures, model_of, named, vectors_of, writing
 from reidtools.api.recipes import recipe
+from reidtools.api.testing import filled
 from reidtools.config import load as configs
 from reidtools.data.datasets.listing import find_pictures
-from reidtools.data.samples import Sample
 from reidtools.engine import logbook
 from reidtools.evaluation import Ranking, Vectors, rank
-from reidtools.evaluation import embed as embed_batches
+from reidtools.evaluation.features import fingerprint
 from reidtools.modeling import Embedder, weights
 from reidtools.retrieval import (
     Accuracy,
     Hits,
     accuracy,
     camera_of,
+    check_about,
+    is_person,
     means,
     numbers,
     person_of,
     read_embeddings,
     search,
+    tidy,
     write_csv,
     write_embeddings,
     write_results,
 )
-from reidtools.retrieval.people import is_person, tidy
 
 LOGGER = logging.getLogger("reidtools")
 
@@ -48,11 +50,9 @@ def load(checkpoint: str | Path, device: str = "auto") -> Embedder:
             f"{checkpoint} brings no config, so its model is unknown; build one with a config file "
             "and MODEL.WEIGHTS."
         )
-    cfg = configs.load("", ["MODEL.DEVICE", device], base=recipe(saved))
-    model = build.embedder(cfg)
-    fitted = weights.fit(model, weights.state_of(saved))
-    if not fitted.complete:
-        raise ValueError(f"{checkpoint} does not fill its own model:\n{fitted.details()}")
+    words = ["MODEL.DEVICE", device, "MODEL.WEIGHTS", str(checkpoint)]
+    cfg = configs.load("", words, base=recipe(saved))
+    model = filled(cfg)
     model.config = cfg
     return model.to(build.device(cfg)).eval()
 
@@ -66,10 +66,7 @@ def embed(model: Embedder, pictures: Pictures) -> Vectors:
     ValueError for another kind of array.
     """
     paths, arrays = named(pictures)
-    samples = [Sample((path,), -1, -1) for path in paths]
-    device = next(model.parameters()).device
-    batches = build.test_batches(model.config, samples, device, arrays=arrays)
-    return embed_batches(model, batches)
+    return vectors_of(model.config, model, paths, strict=True, arrays=arrays)
 
 
 def create_embeddings(
@@ -80,13 +77,13 @@ def create_embeddings(
     normalize: bool = False,
     strict: bool = False,
 ) -> list[Path]:
-    """Embed the picture or the folder of pictures DATASETS.ROOT with MODEL.WEIGHTS; the two files.
+    """Embed the picture or the folder of pictures DATASETS.ROOT with MODEL.WEIGHTS; the files.
 
-    They are embeddings.npy, float32 (N, D), and paths.npy (N,) in OUTPUT_DIR, else output_dir;
-    sorted by path. `in_subfolders` takes the pictures in all folders below, too; `normalize` makes
-    vectors of length 1; `centroids` keeps one mean vector a person (of vectors as they are), with
-    the person's name as its path. A file that is no picture is told and left out, or with `strict`
-    an OSError.
+    They are embeddings.npy, float32 (N, D), and paths.npy (N,) in OUTPUT_DIR, else output_dir,
+    sorted by path; embeddings.json beside them says which model made them. `in_subfolders` takes
+    the pictures in all folders below, too; `normalize` makes vectors of length 1; `centroids` keeps
+    one mean vector a person (of vectors as they are), with the person's name as its path. A file
+    that is no picture is told and left out, or with `strict` an OSError.
     """
     logbook.set_up_logging()
     paths = find_pictures(cfg.DATASETS.ROOT, in_subfolders)
@@ -95,15 +92,16 @@ def create_embeddings(
             f"No file name in {cfg.DATASETS.ROOT} tells a person, so there are no centroids; name "
             "pictures like 0843_c1s4_054211_00.jpg, or put them into a folder for each person."
         )
-    folder, model = output_folder(cfg), model_of(cfg)
-    found = vectors_of(cfg, model, paths, strict)
-    vectors, names = found.vectors.numpy(), found.paths
-    if centroids:
-        vectors, names = means(vectors, [person_of(path, cfg.DATASETS.ROOT) for path in names])
-    if normalize:
-        vectors = F.normalize(torch.from_numpy(vectors)).numpy()
-    files = write_embeddings(folder, vectors, names)
-    LOGGER.info("Written: %s %s, %s", files[0], vectors.shape, files[1])
+    model = model_of(cfg)
+    with writing(cfg) as folder:
+        found = vectors_of(cfg, model, paths, strict, "gallery")
+        vectors, names = found.vectors.numpy(), found.paths
+        if centroids:
+            vectors, names = means(vectors, [person_of(path, cfg.DATASETS.ROOT) for path in names])
+        if normalize:
+            vectors = F.normalize(torch.from_numpy(vectors)).numpy()
+        files = write_embeddings(folder, vectors, names, about=_about(cfg, model))
+    LOGGER.info("Written: %s %s, %s", files[0], vectors.shape, ", ".join(map(str, files[1:])))
     return files
 
 
@@ -124,17 +122,19 @@ def find_similar(
     logbook.set_up_logging()
     gallery, gallery_paths = read_embeddings(gallery_data)
     paths = find_pictures(cfg.DATASETS.ROOT, in_subfolders)
-    folder, model = output_folder(cfg), model_of(cfg)
+    model = model_of(cfg)
     if model.dim != gallery.shape[1]:
         raise ValueError(
             f"The gallery in {gallery_data} has vectors of {gallery.shape[1]} values, "
             f"{cfg.MODEL.WEIGHTS} makes {model.dim}; make the gallery again with this model."
         )
-    query = vectors_of(cfg, model, paths, strict)
-    hits = search(query.vectors.numpy(), gallery, topk)
-    files = write_results(folder, query.paths, gallery_paths, hits)
-    unit = F.normalize(query.vectors).numpy()
-    files += write_embeddings(folder, unit, query.paths, prefix="query_")
+    check_about(gallery_data, _about(cfg, model))
+    with writing(cfg) as folder:
+        query = vectors_of(cfg, model, paths, strict, "query")
+        hits = search(query.vectors.numpy(), gallery, topk)
+        files = write_results(folder, query.paths, gallery_paths, hits)
+        unit = F.normalize(query.vectors).numpy()
+        files += write_embeddings(folder, unit, query.paths, prefix="query_")
     LOGGER.info("Written: %s", ", ".join(map(str, files)))
     return files
 
@@ -184,27 +184,31 @@ def infer(
     logbook.set_up_logging()
     root = cfg.DATASETS.ROOT
     sides = [find_pictures(query_dir, in_subfolders), find_pictures(root, in_subfolders)]
-    folder, model = output_folder(cfg), model_of(cfg)
-    query, gallery = (vectors_of(cfg, model, paths, strict) for paths in sides)
-    names = [person_of(path, query_dir) for path in query.paths]
-    people = [person_of(path, root) for path in gallery.paths]
-    ranked = _across_cameras(query, gallery, names, people)
-    if ranked is None and exclude_same_camera:
-        raise ValueError(
-            "Hits of the query's own camera cannot be left out: the file names tell no person and "
-            "camera in query and gallery, or nobody is seen by two cameras. Leave out "
-            "--exclude-same-camera."
+    model = model_of(cfg)
+    with writing(cfg) as folder:
+        query, gallery = (
+            vectors_of(cfg, model, paths, strict, side)
+            for paths, side in zip(sides, ("query", "gallery"), strict=True)
         )
-    if exclude_same_camera:
-        rows = (ranked.topk[:, 0] >= 0).nonzero().flatten().tolist()
-        if len(rows) < len(names):
-            LOGGER.warning("%d queries have no hit left.", len(names) - len(rows))
-        hits = Hits(ranked.topk[rows].numpy(), ranked.topk_distances[rows].numpy())
-        names, paths = [names[i] for i in rows], [query.paths[i] for i in rows]
-    else:
-        hits, paths = search(query.vectors.numpy(), gallery.vectors.numpy(), 1), query.paths
-    file = folder / "result.csv"
-    write_csv(file, paths, gallery.paths, hits, root)
+        names = [person_of(path, query_dir) for path in query.paths]
+        people = [person_of(path, root) for path in gallery.paths]
+        ranked = _across_cameras(query, gallery, names, people)
+        if ranked is None and exclude_same_camera:
+            raise ValueError(
+                "Hits of the query's own camera cannot be left out: the file names tell no person "
+                "and camera in query and gallery, or nobody is seen by two cameras. Leave out "
+                "--exclude-same-camera."
+            )
+        if exclude_same_camera:
+            rows = (ranked.topk[:, 0] >= 0).nonzero().flatten().tolist()
+            if len(rows) < len(names):
+                LOGGER.warning("%d queries have no hit left.", len(names) - len(rows))
+            hits = Hits(ranked.topk[rows].numpy(), ranked.topk_distances[rows].numpy())
+            names, paths = [names[i] for i in rows], [query.paths[i] for i in rows]
+        else:
+            hits, paths = search(query.vectors.numpy(), gallery.vectors.numpy(), 1), query.paths
+        file = folder / "result.csv"
+        write_csv(file, paths, gallery.paths, hits, root)
     found = [people[i] for i in hits.indices[:, 0]]
     right = accuracy(names, found)
     honest = None
@@ -234,3 +238,8 @@ def _across_cameras(
         for side, pid, camid in zip((query, gallery), pids, camids, strict=True)
     )
     return rank(*known, topk=1)
+
+
+def _about(cfg: CfgNode, model: Embedder) -> dict[str, Any]:
+    """What must be the same for two embeddings to be compared."""
+    return {"weights": cfg.MODEL.WEIGHTS, "fingerprint": fingerprint(model)}

@@ -51,7 +51,7 @@ def dataset_names(names: Any) -> list[str]:
 
 def plain(value: Any) -> Any:
     """What a word on the command line, or a tuple in a YAML file, stands for."""
-    if not isinstance(value, str):
+    if not isinstance(value, str) or not value:
         return value
     with suppress(yaml.YAMLError):
         value = yaml.safe_load(value)
@@ -110,6 +110,8 @@ def translate(tree: Tree, people: bool = False) -> tuple[Tree, list[str]]:
         _move(flat, "SOLVER.EVAL_PERIOD", "TEST.EVAL_PERIOD", flat["SOLVER.EVAL_PERIOD"], notes)
     if flat.get("DATALOADER.SAMPLER.NAME") == "RandomSampler":
         flat.pop("DATALOADER.SAMPLER.NUM_INSTANCE", None)
+    if people and flat.pop("OUTPUT_DIR", None):
+        notes.append("OUTPUT_DIR in a file of theirs is for tools on folders; runs go to logs/.")
     if people:
         each = int(flat.get("DATALOADER.SAMPLER.NUM_INSTANCE", 4))
         pictures = flat["SOLVER.IMS_PER_BATCH"] = each * int(flat["SOLVER.IMS_PER_BATCH"])

@@ -105,6 +105,8 @@ WITHOUT_EFFECT = {
     "INPUT.REA.VALUE": "the erased part takes the mean colour INPUT.PIXEL_MEAN",
     "INPUT.REA.MEAN": "the erased part takes the mean colour INPUT.PIXEL_MEAN",
     "SOLVER.CLUSTER_MARGIN": "it was never read there",
+    "SOLVER.MONITOR_METRIC_MODE": "the best checkpoint has the highest mAP",
+    "SOLVER.MONITOR_METRIC_NAME": "the best checkpoint has the highest mAP",
     "SOLVER.USE_WARMUP_LR": "SOLVER.WARMUP_EPOCHS 0 means no warm-up",
     "TEST.FEAT_NORM": "TEST.METRIC cosine compares directions only",
     "TEST.ONLY_TEST": "use tools/test.py or --eval-only",

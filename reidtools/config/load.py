@@ -42,14 +42,23 @@ def resolve(
     base: Mapping[str, Any] | None = None,
 ) -> tuple[CfgNode, list[str]]:
     """What `load` does, with what was translated as sentences instead of warnings."""
-    files = dict(base or {})
-    for file in [path] if isinstance(path, str | Path) else path:
-        files = merge(files, read(Path(file)) if file else {})
-    typed = spell(pairs(overrides))
+    trees = [read(Path(p)) for p in ([path] if isinstance(path, str | Path) else path) if p]
+    first = merge(dict(base or {}), trees[0] if trees else {})
+    over: Tree = {}
+    for tree in trees[1:]:
+        over = merge(over, tree)
+    typed, people = spell(pairs(overrides)), compat.counts_people(first)
     # All of it is translated together, because one key of theirs may need another (NAME and DEPTH);
-    # then what was typed in our own words counts once more, over anything a file said in theirs.
-    tree, notes = compat.translate(merge(files, typed), compat.counts_people(files))
-    tree = merge(spell(tree), spell(compat.in_our_words(typed)))
+    # then what came later in our own words counts once more, over what came earlier in theirs.
+    files = merge(first, over)
+    tree, notes = compat.translate(merge(files, typed), people)
+    tree = spell(tree)
+    if over:
+        without = compat.flatten(spell(compat.translate(files, people)[0]))
+        theirs = {k for k, v in compat.flatten(tree).items() if v != without.get(k)}
+        ours = compat.flatten(spell(compat.in_our_words(over)))
+        tree = merge(tree, compat.unflatten((k, v) for k, v in ours.items() if k not in theirs))
+    tree = merge(tree, spell(compat.in_our_words(typed)))
     return complete(tree), notes
 
 

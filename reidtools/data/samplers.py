@@ -45,6 +45,11 @@ class RandomIdentitySampler(_EpochSampler):
                 "SOLVER.IMS_PER_BATCH a multiple of DATALOADER.SAMPLER.NUM_INSTANCE."
             )
         self.people, self.num_instance = batch_size // num_instance, num_instance
+        if self.people < 2:
+            raise ValueError(
+                f"A batch of {batch_size} with {num_instance} pictures of each person shows one "
+                "person, and there is nobody to tell it from; raise SOLVER.IMS_PER_BATCH."
+            )
         self.members = defaultdict(list)
         for index, pid in enumerate(pids):
             self.members[int(pid)].append(index)

@@ -25,6 +25,8 @@ def mlr(
     """
     if not scales or not min(scales) >= 1:
         raise ValueError(f"DATASETS.MLR.SCALES is {list(scales)}; give at least one, from 1.")
+    if not sides:
+        raise ValueError("DATASETS.MLR.SIDES is empty; name query, gallery or both.")
     for side in sides:
         choose("side", side, dict.fromkeys(SIDES))
 

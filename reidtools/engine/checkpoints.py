@@ -61,26 +61,34 @@ def is_newest(checkpoint: Path) -> bool:
     return not newest or bool(own and int(own[1]) >= int(_EPOCH.fullmatch(newest.name)[1]))
 
 
-def find_start(resume: str, output_dir: str, parent: Path) -> Path | None:
-    """The checkpoint to go on from: `resume`, a file, a run folder or ``auto``.
+def start_of(resume: str, output_dir: str, parent: Path) -> Path | None:
+    """The checkpoint that `resume`, a file, a run folder or ``auto``, means; None without one.
 
-    ``auto`` is the newest of `output_dir`, else of the newest ``parent/exp<i>``; without one it is
-    None, and a new run begins. Raises FileNotFoundError for a file or folder that has none.
+    ``auto`` is the newest of `output_dir`, else of the newest ``parent/exp<i>``.
     """
     if resume == AUTO:
         runs = [run for run in parent.glob("exp*") if _number(run) >= 0]
-        run = Path(output_dir) if output_dir else max(runs, key=_number, default=parent)
-        found = latest_checkpoint(run)
+        return latest_checkpoint(
+            Path(output_dir) if output_dir else max(runs, key=_number, default=parent)
+        )
+    path = Path(resume)
+    return latest_checkpoint(path) if path.is_dir() else path if path.is_file() else None
+
+
+def find_start(resume: str, output_dir: str, parent: Path) -> Path | None:
+    """As `start_of`, but a file or folder that has none is a FileNotFoundError.
+
+    ``auto`` without a checkpoint is None, and a new run begins.
+    """
+    found = start_of(resume, output_dir, parent)
+    if found or resume == AUTO:
         if not found:
             LOGGER.warning("There is no checkpoint to resume from yet; a new run begins.")
         return found
-    path = Path(resume)
-    found = latest_checkpoint(path) if path.is_dir() else path
-    if not found:
-        raise FileNotFoundError(f"{path.absolute()} holds no <epoch>.pth to resume from.")
-    if not found.is_file():
-        raise FileNotFoundError(f"There is no checkpoint {found.absolute()} to resume from.")
-    return found
+    path = Path(resume).absolute()
+    if path.is_dir():
+        raise FileNotFoundError(f"{path} holds no <epoch>.pth to resume from.")
+    raise FileNotFoundError(f"There is no checkpoint {path} to resume from.")
 
 
 def _number(run: Path) -> int:

@@ -21,7 +21,7 @@ class Report:
     a centroid gallery, as verification …) is in `others`, by title, and has tables of its own, so
     that no column mixes what cannot be compared. `cmc` and `verifications` hold what curves are
     drawn from, `ranked` (query, gallery, ranking) of each set where nearest pictures were asked
-    for, `notes` what one must know to read the first table.
+    for, `resolutions` those of query and gallery of each set, such as ``LR(x4) - HR``.
     """
 
     figures: Rows = field(default_factory=dict)
@@ -29,7 +29,7 @@ class Report:
     cmc: dict[str, Tensor] = field(default_factory=dict)
     ranked: dict[str, tuple[Vectors, Vectors, Ranking]] = field(default_factory=dict)
     verifications: dict[str, Verification] = field(default_factory=dict)
-    notes: list[str] = field(default_factory=list)
+    resolutions: dict[str, str] = field(default_factory=dict)
 
     def add(
         self, dataset: str, ranking: Ranking, title: str = "", *, only_cmc: bool = False
@@ -62,6 +62,15 @@ class Report:
     def mAP(self) -> float:
         """Mean of the plain mAP over the test sets: what the best checkpoint is chosen by."""
         return sum(row["mAP"] for row in self.figures.values()) / len(self.figures)
+
+    @property
+    def notes(self) -> list[str]:
+        """What one must know to read the first table."""
+        return [
+            f"Figures of {name} are of query and gallery at {pair}."
+            for name, pair in self.resolutions.items()
+            if pair != "HR - HR"
+        ]
 
     def __str__(self) -> str:
         tables = [_table(self.figures)]

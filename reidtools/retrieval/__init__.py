@@ -1,9 +1,17 @@
 """Vectors and names in files and galleries, the nearest of them, and what was found."""
 
-from reidtools.retrieval.embeddings import read_embeddings, write_embeddings
+from reidtools.retrieval.embeddings import check_about, read_embeddings, write_embeddings
 from reidtools.retrieval.gallery import Gallery
 from reidtools.retrieval.matlab import read_matlab, write_matlab
-from reidtools.retrieval.people import camera_of, means, numbers, person_of, same_person
+from reidtools.retrieval.people import (
+    camera_of,
+    is_person,
+    means,
+    numbers,
+    person_of,
+    same_person,
+    tidy,
+)
 from reidtools.retrieval.results import Accuracy, accuracy, write_csv, write_results
 from reidtools.retrieval.search import Hits, fused, search
 
@@ -13,7 +21,9 @@ __all__ = [
     "Hits",
     "accuracy",
     "camera_of",
+    "check_about",
     "fused",
+    "is_person",
     "means",
     "numbers",
     "person_of",
@@ -21,6 +31,7 @@ __all__ = [
     "read_matlab",
     "same_person",
     "search",
+    "tidy",
     "write_csv",
     "write_embeddings",
     "write_matlab",

@@ -1,26 +1,32 @@
 """A gallery in two files that NumPy alone opens: embeddings.npy and paths.npy."""
 
+import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 
-from reidtools.files import make_folder, write_whole
+from reidtools.files import make_folder, write_json, write_whole
 
 NAMES = ("embeddings.npy", "paths.npy")
 CURE = "make both files again with tools/create_embeddings.py"
 
 
 def write_embeddings(
-    folder: str | Path, vectors: np.ndarray, paths: Sequence[str | Path], prefix: str = ""
+    folder: str | Path,
+    vectors: np.ndarray,
+    paths: Sequence[str | Path],
+    prefix: str = "",
+    about: dict[str, Any] | None = None,
 ) -> list[Path]:
-    """Write `vectors` (N, D) and the `paths` (N,) they belong to into `folder`; the two files.
+    """Write `vectors` (N, D) and the `paths` (N,) they belong to into `folder`; the files.
 
     ``{prefix}embeddings.npy`` is float32, ``{prefix}paths.npy`` unicode. Both are complete on disk
-    before the first replaces an older one. Raises ValueError, before anything is written, for what
-    `read_embeddings` would refuse.
+    before the first replaces an older one. What is known `about` them, the ``fingerprint`` of the
+    model and the name of its ``weights``, goes to ``{prefix}embeddings.json``. Raises ValueError,
+    before anything is written, for what `read_embeddings` would refuse.
     """
     names = np.array([str(path) for path in paths], dtype=np.str_)
     rows = _checked(np.asarray(vectors), names, "These embeddings", "embed pictures first")
@@ -33,8 +39,33 @@ def write_embeddings(
         os.fsync(file.fileno())  # a full disk is noticed here, with both old files in place
         write_whole(second, lambda other: np.save(other, names, allow_pickle=False))
 
+    note = first.with_suffix(".json")
+    note.unlink(missing_ok=True)  # rather nothing is known about vectors than something wrong
     write_whole(first, write_both)
-    return [first, second]
+    if about is None:
+        return [first, second]
+    write_json(note, about)
+    return [first, second, note]
+
+
+def check_about(folder: str | Path, about: dict[str, Any], prefix: str = "") -> None:
+    """Raise a ValueError if embeddings.json in `folder` tells of another model than `about`.
+
+    Without that file nothing is known, and nothing is checked.
+    """
+    note = Path(folder) / f"{prefix}embeddings.json"
+    if not note.is_file():
+        return
+    try:
+        known = json.loads(note.read_text(encoding="utf-8"))
+        theirs, weights = known["fingerprint"], known["weights"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{note} is torn; {CURE}.") from error
+    if theirs != about["fingerprint"]:
+        raise ValueError(
+            f"The embeddings in {folder} were made by {weights}, and this model is "
+            f"{about['weights']}; their distances would mean nothing: {CURE}."
+        )
 
 
 def read_embeddings(folder: str | Path, prefix: str = "") -> tuple[np.ndarray, list[str]]:

@@ -6,7 +6,7 @@ import pytest
 
 from reidtools.config.cli import parse
 
-TOOLS = sorted((Path(__file__).parents[2] / "tools").glob("*.py"))
+TOOLS = sorted((Path(__file__).parents[2] / "tools").glob("[a-z]*.py"))
 
 
 def words(text):

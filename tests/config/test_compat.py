@@ -244,3 +244,37 @@ def test_octuplet_fine_tuning_has_a_tool(spoken):
     assert load("", ["FINETUNE_OCT", "False"])
     with pytest.raises(ValueError, match=r"tools/finetune_octuplet\.py"):
         load("", ["FINETUNE_OCT", "True"])
+
+
+def test_a_fragment_in_our_words_wins_over_a_file_in_theirs(tmp_path):
+    file = tmp_path / "snu.yml"
+    file.write_text(
+        "MODEL: {NAME: resnet50, BACKBONE_EMB_SIZE: 2048}\n"
+        "SOLVER: {MAX_EPOCHS: 120, MARGIN: 0.3, QUERY_XENT_WEIGHT: 1.0, LR_STEPS: [40, 70],"
+        " CENTROID_CONTRASTIVE_WEIGHT: 1.0, IMS_PER_BATCH: 16}"
+    )
+    octuplet = load([file, CONFIGS / "octuplet.yml"])
+    assert octuplet.SOLVER.MAX_EPOCH == 10 and octuplet.SOLVER.STEPS == [4, 7, 9]
+    assert {n for n, node in octuplet.MODEL.LOSSES.items() if node.WEIGHT} == {"OctupletLoss"}
+    assert octuplet.SOLVER.IMS_PER_BATCH == 64 and octuplet.MODEL.BACKBONE.NAME == "resnet50"
+    ctl = load([file, CONFIGS / "ctl.yml"])
+    assert ctl.MODEL.LOSSES.TripletLoss.MARGIN == ctl.MODEL.LOSSES.CentroidTripletLoss.MARGIN == 0.5
+    assert (
+        load([file, CONFIGS / "ctl.yml"], ["SOLVER.MARGIN", "0.2"]).MODEL.LOSSES.TripletLoss[
+            "MARGIN"
+        ]
+        == 0.2
+    )
+
+
+def test_empty_paths_and_output_dir_of_snu_reid(tmp_path):
+    file = tmp_path / "snu.yml"
+    file.write_text(
+        "MODEL: {PRETRAIN_PATH: '', KEEP_CAMID_CENTROIDS: true}\nTEST: {WEIGHT: ''}\n"
+        "OUTPUT_DIR: ./output_dir\nLOG_DIR: ./logs\nSOLVER: {MONITOR_METRIC_NAME: mAP}"
+    )
+    config = load(file, ["SOLVER.IMS_PER_BATCH", "16"])
+    assert config.MODEL.WEIGHTS == ""
+    people = tmp_path / "people.yml"
+    people.write_text(file.read_text() + "\n" + "INPUT: {PROB: 0.5}")
+    assert load(file, ["OUTPUT_DIR", "mine"]).OUTPUT_DIR == "mine"

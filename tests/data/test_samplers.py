@@ -108,3 +108,8 @@ def test_random_sampler_sees_every_picture_once():
     assert [len(batch) for batch in sampler] == [4, 4]
     assert len({i for batch in sampler for i in batch}) == 8
     assert list(RandomSampler([0, 1], 4, 0)) in ([[0, 1]], [[1, 0]])
+
+
+def test_one_person_a_batch_is_refused():
+    with pytest.raises(ValueError, match=r"nobody to tell it from; raise SOLVER\.IMS_PER_BATCH"):
+        RandomIdentitySampler([0, 0, 1, 1], 4, 0, num_instance=4)

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from reidtools.retrieval import camera_of, means, numbers, person_of, same_person
+from reidtools.retrieval.people import camera_of, means, numbers, person_of, same_person
 
 
 @pytest.mark.parametrize(

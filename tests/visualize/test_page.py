@@ -50,7 +50,7 @@ def report(tested):
         "toy <1>", {"EER": 12.345, "TAR@FAR=1e-4": float("nan"), "pairs": 12345}, "One & 1"
     )
     made.add_verification("toy <1>", verify(*tested[:2]))
-    made.notes.append("Figures are of <low> resolution.")
+    made.resolutions["<low>"] = "LR(x4) - HR"
     made.ranked["toy <1>"] = tested
     return made
 
@@ -141,7 +141,7 @@ def test_one_file_that_needs_nothing_else(report, tmp_path):
     words = " ".join(page.texts)
     for said in (
         *("<script>alert(1)</script>", "a<b>.pth", "TEST.<X>", "['&']", "toy <1>", "One & 1"),
-        *("Figures are of <low> resolution.", "12.35", "12,345", "Maps <here>", "x<y>", "q0 <b>&"),
+        *("Figures of <low> are of query and gallery at LR(x4) - HR.", "12.35", "12,345", "Maps <here>", "x<y>", "q0 <b>&"),
         *("Best queries", "Worst queries", "Failures", "mAP", "Verification", "All keys"),
     ):
         assert said in words, said

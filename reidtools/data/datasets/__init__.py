@@ -1,5 +1,6 @@
 """Datasets: functions from the folder that holds datasets to the `Splits` of one of them."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +17,18 @@ __all__ = ["cuhk03", "load_dataset", "load_folder", "market", "mot17", "msmt17",
 def load_dataset(name: str, root: str | Path, **options: Any) -> Splits:
     """Splits of the dataset called `name`: a registered one, else the folder `root`/`name`.
 
-    A folder is read in the Market-1501 layout if it has ``bounding_box_train``,
-    ``bounding_box_test`` or pictures directly in ``query`` (``market1501x2``, ``PRW_reid``), else
-    as ``{train,query,gallery}/<id>/``. `options` are those of the registered dataset; an unknown
-    option, or a name that is neither, is a `LookupError`.
+    ``<registered>x<scale>`` is read as the registered one is. Any other folder is read in the
+    Market-1501 layout if it has ``bounding_box_train``, ``bounding_box_test`` or pictures directly
+    in ``query`` (``market1501x2``, ``PRW_reid``), else as ``{train,query,gallery}/<id>/``.
+    `options` are those of the registered dataset; an unknown option, or a name that is neither, is
+    a `LookupError`.
     """
     if name in DATASETS:
         return DATASETS.build(name, {"root": root}, options)
     home = (Path(root).expanduser() / name).resolve()
+    copy = re.fullmatch(r"(.+)x[\d.]+", name)  # mot17_reidx2, as tools/makelr.py calls its copies
+    if copy and copy[1].lower() in DATASETS and home.is_dir():
+        return DATASETS.build(copy[1].lower(), {"root": home}, options)
     if not name or not home.is_dir():
         raise LookupError(
             f"{unknown('dataset', name, DATASETS)} There is no folder {home} either: put your own "

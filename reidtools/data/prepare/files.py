@@ -5,6 +5,7 @@ import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
@@ -133,11 +134,20 @@ def conclude(folder: Path, total: int, kept: int, failed: Sequence[str], strict:
         told = f"{len(failed)} of {total} pictures could not be made: {first(failed)}."
         if not made.written + made.kept:
             (folder / RECORD).unlink(missing_ok=True)
-            raise ValueError(f"{told} That is all of them: look at one of their sources.")
+            _remove_empty(folder)
+            raise ValueError(f"{told} That is all of them: mend what stands in the brackets.")
         if strict:
             raise ValueError(f"{told} Restore or remove their sources, or do without strict.")
         LOG.warning("%s The others are in %s.", told, folder)
     return made
+
+
+def _remove_empty(folder: Path) -> None:
+    """Remove the folders in `folder` and itself where they are empty."""
+    below = [path for path in folder.rglob("*") if path.is_dir()]
+    for path in (*sorted(below, reverse=True), folder):
+        with suppress(OSError):  # not empty
+            path.rmdir()
 
 
 def first(things: Sequence[object], count: int = 5) -> str:
