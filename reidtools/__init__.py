@@ -15,8 +15,8 @@ _HOMES = {
         *("calibrate", "check", "create_embeddings", "embed", "evaluate", "find_similar"),
         *("finetune", "get_config", "infer", "load", "look", "train"),
         *("FeatureExtractor", "add_to_gallery", "build_gallery", "evaluate_index"),
-        *("experiment_config", "gallery_config", "index", "remove_from_gallery", "search"),
-        *("search_gallery", "search_index", "top_line"),
+        *("experiment_config", "export_gallery", "gallery_config", "index"),
+        *("remove_from_gallery", "search", "search_gallery", "search_index", "top_line"),
     ),
     "evaluation": (
         *("Ranking", "Report", "Vectors", "centralize", "expand", "rank", "rank_centroids"),

@@ -127,3 +127,23 @@ def test_a_training_is_shown_by_mlflow_and_outlives_it(folder, capsys):
     rt.train(settings(LOG__MLFLOW=True, LOG__MLFLOW_URI=nobody, EXP_NAME="alone"))
     assert (folder / RUNS / "alone/model_final.pth").is_file()
     assert "did not take this run" in capsys.readouterr().err
+
+
+def test_a_named_run_is_tested_by_its_name():
+    rt.train(settings(EXP_NAME="masked-hog"))
+    cfg, index = rt.experiment_config("masked-hog", (), ())
+    assert cfg.MODEL.WEIGHTS == f"{RUNS}/masked-hog/best.pth" and index.name == "masked-hog.mat"
+    assert cfg.MODEL.BACKBONE.NAME == "osnet_x0_25"  # the run's own config
+    _, index = rt.experiment_config("", (), ["MODEL.WEIGHTS", f"{RUNS}/masked-hog/best.pth"])
+    assert index.name == "masked-hog_best.mat"
+    with pytest.raises(FileNotFoundError, match=r"no run called hog.*--exp_name hog"):
+        rt.experiment_config("hog", (), ())
+
+
+def test_a_run_of_the_same_name_elsewhere_is_not_meant(folder):
+    rt.train(settings(EXP_NAME="a", INPUT__SCALE=2))
+    (folder / "logs/toy").rename(folder / "logs/other")
+    (folder / "mine.yml").write_text("DATASETS: {NAMES: toy}\nMODEL: {BACKBONE: osnet_x0_25}")
+    words = ["RESUME", "auto", "EXP_NAME", "a"]
+    assert rt.get_config("mine.yml", words).INPUT.SCALE == 1
+    assert rt.get_config("", words).INPUT.SCALE == 2

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from scipy.io import loadmat, savemat
 from test_api import folder, settings  # noqa: F401  (its folder is used here as well)
 
 import reidtools as rt
@@ -83,8 +84,13 @@ def test_a_gallery_of_a_dataset_or_of_embeddings_is_that_of_its_pictures(checkpo
     assert set(kept.paths) >= set(map(str, Path(GALLERY).glob("0*.jpg")))
     rows = [kept.paths.index(str(Path(path).relative_to(Path.cwd()))) for path in known.paths]
     assert np.allclose(known.vectors().vectors, kept.vectors().vectors[rows], atol=1e-5)
+    other = made("other.pth", 1)
+    with pytest.raises(ValueError, match=r"made by small\.pth, and this model is .*other\.pth"):
+        rt.build_gallery(given(other), "c", "output_dir")
+    rt.build_gallery(given(checkpoint), "c", "output_dir")
+    Path("output_dir/embeddings.json").unlink()  # then a picture tells
     with pytest.raises(ValueError, match=r"is not the one that other\.pth makes .*use the weights"):
-        rt.build_gallery(given(made("other.pth", 1)), "c", "output_dir")
+        rt.build_gallery(given(other), "e", "output_dir")
     shutil.rmtree(GALLERY)
     rt.build_gallery(given(checkpoint), "d", "output_dir")
     assert "cannot be checked" in capsys.readouterr().err
@@ -109,10 +115,7 @@ def test_another_model_is_refused_and_both_are_named(checkpoint):
 
 def test_in_python(checkpoint):
     model = rt.load(checkpoint, "cpu")
-    for person, start in (("anna", 0), ("0000003", 90)):
-        Path(f"mine/{person}").mkdir(parents=True)
-        for i in range(2):
-            Image.new("RGB", (20, 40), (start + 80 * i, 50, 99)).save(f"mine/{person}/{i}.png")
+    two_people("mine")
     rt.build_gallery(given(checkpoint), "g", "mine", in_subfolders=True)
     gallery = rt.Gallery.open("g")
     assert [gallery.person(row) for row in range(4)] == ["3", "3", "anna", "anna"]
@@ -247,6 +250,100 @@ def test_the_seeds_index(checkpoint):
     assert re.fullmatch(r"\d{4}_c\d_row\d+", hit)
 
 
+def test_an_index_of_another_model_is_refused_and_one_that_tells_none_is_told(checkpoint, capsys):
+    cfg, other = given(checkpoint), given(made("other.pth", 1))
+    index = Path("index/small.mat")
+    rt.evaluate_index(cfg, index, save=True)
+    says = r"small\.mat was made with .*small\.pth \(\w{12}\).*other\.pth \(\w{12}\)"
+    with pytest.raises(ValueError, match=says):
+        rt.search_index(other, index, [QUERY], load=True)
+    with pytest.raises(ValueError, match=says):
+        rt.evaluate_index(other, index, load=True)
+    with pytest.raises(ValueError, match=says):
+        rt.build_gallery(other, "g", index)
+    content = {key: value for key, value in loadmat(index).items() if key[:2] != "__"}
+    del content["about"]
+    savemat(index, content)  # as the seed writes it
+    capsys.readouterr()
+    rt.evaluate_index(cfg, index, load=True, save=True)
+    assert "does not tell its model" in capsys.readouterr().err
+    assert "about" not in loadmat(index)  # nor is it known now
+
+
+def test_a_loaded_index_embeds_no_picture_of_the_gallery(checkpoint, monkeypatch):
+    cfg, index, seen = given(checkpoint), Path("index/small.mat"), []
+    test_batches = build.test_batches
+
+    def counted(cfg, samples, *more):
+        seen.extend(sample.paths[0] for sample in samples)
+        return test_batches(cfg, samples, *more)
+
+    monkeypatch.setattr(build, "test_batches", counted)
+    rt.evaluate_index(cfg, index, save=True)
+    assert len(seen) == 12  # 4 queries, 8 of the gallery
+    seen.clear()
+    rt.evaluate_index(cfg, index, load=True)
+    assert not seen
+    query = str(sorted(Path(QUERY).glob("*.jpg"))[0])
+    rt.search_index(cfg, index, [query], load=True)
+    assert seen == [query]
+
+
+def test_a_gallery_and_an_index_are_made_of_each_other(checkpoint):
+    built = rt.build_gallery(given(checkpoint), "g", GALLERY)
+    assert rt.export_gallery("g", "index/x.mat") == Path("index/x.mat")
+    again = rt.build_gallery(given(checkpoint), "h", "index/x.mat", kind="ivf")
+    assert np.allclose(again.vectors().vectors, built.vectors().vectors, atol=1e-6)
+    assert (again.pids == built.pids).all() and (again.camids == built.camids).all()
+    assert again.about == built.about
+    pid, camera = built.pids[3], built.camids[3] + 1
+    assert rt.Gallery.open("h").path(3) == f"{pid:04d}_c{camera}_row3"
+    with pytest.raises(FileNotFoundError, match=r"no index .*none\.mat"):
+        rt.build_gallery(given(checkpoint), "i", "none.mat")
+
+
+def two_people(home):
+    """Two grey pictures each of anna and of 0000003."""
+    for person, start in (("anna", 0), ("0000003", 90)):
+        Path(f"{home}/{person}").mkdir(parents=True)
+        for i in range(2):
+            Image.new("RGB", (20, 40), (start + 80 * i, 50, 99)).save(f"{home}/{person}/{i}.png")
+
+
+def test_the_folder_of_one_person_is_added_to_what_is_known_of_that_person(checkpoint):
+    two_people("mine")
+    cfg = given(checkpoint)
+    rt.build_gallery(cfg, "g", "mine", in_subfolders=True)
+    assert len(rt.add_to_gallery(cfg, "g", Path("mine").absolute(), in_subfolders=True)) == 4
+    for person in ("anna", "0000003", "berta"):
+        Path(f"new/{person}").mkdir(parents=True)
+        Image.new("RGB", (20, 40), (9, 9, 99)).save(f"new/{person}/9.png")
+        rt.add_to_gallery(cfg, "g", f"new/{person}")
+    Image.new("RGB", (20, 40), (9, 90, 99)).save("new/anna/10.png")
+    gallery = rt.add_to_gallery(cfg, "g", "new/anna/10.png")
+    assert [gallery.person(row) for row in range(4, 8)] == ["anna", "3", "", "anna"]
+    own = rt.index(rt.load(checkpoint, "cpu"), "mine", in_subfolders=True)
+    assert [own.person(row) for row in range(4)] == ["3", "3", "anna", "anna"]
+
+
+def test_a_folder_dataset_that_is_not_registered(checkpoint):
+    two_people("datasets/my_people/train")
+    with pytest.raises(ValueError, match="my_people has no gallery pictures; name"):
+        rt.build_gallery(given(checkpoint, "DATASETS.ROOT", "datasets"), "g", "my_people")
+    two_people("datasets/my_people/gallery")
+    gallery = rt.build_gallery(given(checkpoint, "DATASETS.ROOT", "datasets"), "g", "my_people")
+    assert len(gallery) == 4 and all("gallery" in path for path in gallery.paths)
+    assert gallery.pids.tolist() == [0, 0, 1, 1]
+
+
+def test_a_fused_query_is_called_by_all_of_its_pictures(checkpoint):
+    rt.build_gallery(given(checkpoint), "g", GALLERY)
+    queries = sorted(Path(QUERY).glob("*.jpg"))[:2]
+    rt.search_gallery(None, "g", queries, 1, fuse=True)
+    rows = list(csv.reader(Path("output_dir/result.csv").read_text().splitlines()))
+    assert rows[1][0] == f"{queries[0].name} + {queries[1].name}" and len(rows) == 2
+
+
 def run(monkeypatch, capsys, tool, *words):
     """The exit code and what the tool said."""
     monkeypatch.setattr(sys, "argv", [tool, *map(str, words)])
@@ -272,6 +369,11 @@ def test_the_tools(checkpoint, monkeypatch, capsys):
     assert code == 0 and f"1: {query}, Score: 1.0000\n" in out
     code, out, _ = tool("search.py", "--gallery", "g", "--remove", f"{QUERY}/*", "SEED", 2)
     assert code == 0 and "Removed 4 pictures" in out
+    code, out, _ = tool("search.py", "--gallery", "g", "--export", "index/x.mat")
+    assert code == 0 and Path("index/x.mat").is_file()
+    words = ("--build", "index/x.mat", "MODEL.WEIGHTS", checkpoint)
+    code, out, _ = tool("search.py", "--gallery", "h", *words, "--query", query)
+    assert code == 0 and re.search(r"\n1: \S+_row\d+, Score: ", out)
     code, _, said = tool("search.py", "--gallery", "g")
     assert code == 1 and said.startswith("error: There is nothing to do")
     code, out, _ = tool("search.py", "--gallery", "none", "--query", "a", "--print-config")

@@ -1,5 +1,6 @@
 """Find the pictures of a gallery that are nearest to --query; build it, add to it, take out."""
 
+from argparse import Namespace
 from pathlib import Path
 
 from _tool import PICTURES, main, parse
@@ -9,9 +10,13 @@ from reidtools.config.cli import without_pairs
 FLAG = {"action": "store_true"}
 OWN = {
     "--gallery": {"required": True, "metavar": "DIR", "help": "the folder of the gallery"},
-    "--build": {"metavar": "PATH", "help": "make it: pictures, embeddings, or a dataset's name"},
+    "--build": {
+        "metavar": "PATH",
+        "help": "make it: pictures, embeddings, x.mat, a dataset's name",
+    },
     "--add": {"metavar": "PATH", "help": "embed a picture or a folder and put them into it"},
     "--remove": {"nargs": "+", "metavar": "PATH", "help": "take pictures out of it, or 'g/0002_*'"},
+    "--export": {"metavar": "FILE", "help": "write its vectors into the index FILE, x.mat"},
     "--kind": {"default": "flat", "help": "with --build: flat (exact, default), ivf or hnsw"},
     "--replace": {**FLAG, "help": "with --build: in place of a gallery that is there"},
     "--query": {"nargs": "+", "metavar": "PATH", "help": "pictures, folders, patterns"},
@@ -27,14 +32,24 @@ OWN = {
 def run() -> None:
     args = parse(__doc__, more={**PICTURES, **OWN})
     (query, remove), args.opts = without_pairs([args.query, args.remove], args.opts)
-    if not (args.print_config or args.build or args.add or remove or query):
-        raise ValueError("There is nothing to do: give --query, --build, --add or --remove.")
+    if not (args.print_config or args.build or args.add or remove or args.export or query):
+        raise ValueError(
+            "There is nothing to do: give --query, --build, --add, --remove or --export."
+        )
     import reidtools as rt  # after --help has been answered: torch takes seconds to load
 
     if remove and not args.print_config:  # needs no model
         rt.remove_from_gallery(args.gallery, remove)
-    if not (args.print_config or args.build or args.add or query):
-        return
+    if args.print_config or args.build or args.add or query:
+        with_model(args, query)
+    if args.export and not args.print_config:
+        rt.export_gallery(args.gallery, args.export)
+
+
+def with_model(args: Namespace, query: list[str] | None) -> None:
+    """What asks for weights, and so for a config."""
+    import reidtools as rt
+
     fresh = args.build or (args.print_config and not Path(args.gallery, "gallery.json").exists())
     given = (args.config_file, args.opts)
     cfg = rt.get_config(*given) if fresh else rt.gallery_config(args.gallery, *given)

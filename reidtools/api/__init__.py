@@ -4,6 +4,7 @@ from reidtools.api.extractor import FeatureExtractor
 from reidtools.api.galleries import (
     add_to_gallery,
     build_gallery,
+    export_gallery,
     gallery_config,
     index,
     remove_from_gallery,
@@ -33,6 +34,7 @@ __all__ = [
     "evaluate",
     "evaluate_index",
     "experiment_config",
+    "export_gallery",
     "find_similar",
     "finetune",
     "gallery_config",

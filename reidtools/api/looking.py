@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from yacs.config import CfgNode
 
-import reidtools
 from reidtools import assess, build
 from reidtools.api.testing import output_folder, ready, seeded_device, test_splits
 from reidtools.config.compat import flatten
@@ -87,7 +86,7 @@ def look(
             title=f"Test of {cfg.MODEL.BACKBONE.NAME} on {', '.join(tests)}",
             facts=_facts(cfg, model),
             settings=flatten(asked),
-            history=read_history(Path(cfg.MODEL.WEIGHTS).parent / "metrics.jsonl"),
+            history=read_history(Path(cfg.MODEL.WEIGHTS or "none/x").parent / "metrics.jsonl"),
             pictures=drawn,
             similar=cfg.TEST.METRIC == "cosine" and not cfg.TEST.RERANK.ENABLED,
         )
@@ -128,7 +127,7 @@ def _facts(cfg: CfgNode, model: Embedder) -> dict[str, Any]:
         "parameters": f"{sum(p.numel() for p in model.parameters()):,}",
         "dimensions": model.dim,
         **settings,
-        "made with": f"reidtools {reidtools.__version__}, torch {torch.__version__}",
+        "made with": f"torch {torch.__version__}",
     }
 
 

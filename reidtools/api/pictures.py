@@ -21,14 +21,17 @@ Picture = str | Path | np.ndarray
 Pictures = Picture | Sequence[Picture]
 
 
-def named(pictures: Pictures) -> tuple[list[str], dict[str, np.ndarray]]:
+def named(
+    pictures: Pictures, in_subfolders: bool = False
+) -> tuple[list[str], dict[str, np.ndarray]]:
     """The names of `pictures`, and those that are in memory already by theirs.
 
-    One path is a picture or a folder of them; of several each is a picture. Arrays are called
+    One path is a picture or a folder of them, with `in_subfolders` of those in all folders below,
+    too; of several each is a picture. Arrays are called
     ``picture 0``, ``picture 1`` … by their place.
     """
     if isinstance(pictures, str | Path):
-        return [str(path) for path in find_pictures(pictures)], {}
+        return [str(path) for path in find_pictures(pictures, in_subfolders)], {}
     if isinstance(pictures, np.ndarray):
         pictures = list(pictures) if pictures.ndim == 4 else [pictures]
     arrays = {f"picture {i}": p for i, p in enumerate(pictures) if isinstance(p, np.ndarray)}

@@ -32,7 +32,7 @@ def get_config(
     files = [path] if isinstance(path, str | Path) else list(path)
     files = [file for file in files if file]
     cfg, notes = configs.resolve([*files, fragment], overrides)
-    start = _start(cfg)
+    start = _start(cfg, files)
     source = start or ("" if files else cfg.MODEL.WEIGHTS)
     saved = weights.read(source) if source and Path(source).is_file() else {}
     own = recipe(saved) if "config" in saved else {}
@@ -49,14 +49,22 @@ def get_config(
     return cfg
 
 
-def _start(cfg: CfgNode) -> Path | None:
-    """The checkpoint that RESUME means, if there is one."""
+def _start(cfg: CfgNode, files: Sequence[str | Path]) -> Path | None:
+    """The checkpoint that RESUME means, if there is one.
+
+    A run called EXP_NAME is looked for everywhere only where no `files` say which dataset and
+    method are meant.
+    """
     if not cfg.RESUME:
         return None
     tuned = checkpoints.latest_checkpoint(tuning_folder(cfg)) if cfg.MODEL.WEIGHTS else None
     if tuned and cfg.RESUME == checkpoints.AUTO:
         return tuned
-    return checkpoints.start_of(cfg.RESUME, cfg.OUTPUT_DIR or _named(cfg), run_parent(cfg))
+    run = cfg.OUTPUT_DIR
+    if cfg.EXP_NAME and not run:
+        own = checkpoints.named_run(cfg.EXP_NAME, run_parent(cfg))
+        run = str(own if files or own.is_dir() else named_run(cfg.EXP_NAME) or own)
+    return checkpoints.start_of(cfg.RESUME, run, run_parent(cfg))
 
 
 def tuning_folder(cfg: CfgNode) -> Path:
@@ -77,18 +85,15 @@ def run_parent(cfg: CfgNode) -> Path:
     return LOGS / dataset / backbone.replace("/", "_") / cfg.METHOD
 
 
-def _named(cfg: CfgNode) -> str:
-    """The run called EXP_NAME, of whatever dataset and method if `cfg` leaves them open."""
-    if not cfg.EXP_NAME:
-        return ""
-    run = checkpoints.named_run(cfg.EXP_NAME, run_parent(cfg))
-    found = [run] if run.is_dir() else sorted(LOGS.glob(f"*/*/*/{cfg.EXP_NAME}"))
+def named_run(name: str) -> Path | None:
+    """The run called `name` (--exp_name), of whatever dataset, backbone and method."""
+    found = sorted(LOGS.glob(f"*/*/*/{name}"))
     if len(found) > 1:
         raise ValueError(
-            f"Several runs are called {cfg.EXP_NAME}: {', '.join(map(str, found))}; name the one "
-            "to go on with, as --resume PATH."
+            f"Several runs are called {name}: {', '.join(map(str, found))}; name the one you mean "
+            "by its path."
         )
-    return str(found[0]) if found else ""
+    return found[0] if found else None
 
 
 def recipe(saved: dict[str, Any]) -> dict[str, Any]:

@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from yacs.config import CfgNode
 
-from reidtools.api.galleries import about, gallery_config
+from reidtools.api.galleries import gallery_config
 from reidtools.api.pictures import Pictures, model_of, named, vectors_of, writing
+from reidtools.api.sources import about
 from reidtools.data.datasets.listing import PICTURES, find_pictures
 from reidtools.engine import logbook
 from reidtools.evaluation import Vectors
@@ -127,7 +128,11 @@ def write_found(
     everyone, hits = gallery.paths, found.hits
     rows = hits.indices[:, 0]
     people = found.people or [gallery.person(row) if row >= 0 else "" for row in rows.tolist()]
-    write_csv(home / "result.csv", found.query_paths, everyone, hits, people=people)
+    if len(found.query_paths) < len(query_paths):  # fused: all of their names
+        called = [" + ".join(Path(path).name for path in query_paths)]
+    else:
+        called = found.query_paths
+    write_csv(home / "result.csv", called, everyone, hits, people=people)
     files = [home / "result.csv", *write_results(home, found.query_paths, everyone, hits)]
     if not picture:
         return files

@@ -19,7 +19,7 @@ PICTURES = {
 }
 # The words of tools that keep vectors in index/<experiment>.mat.
 INDEX = {
-    "--exp_name --exp-name": {"default": "", "metavar": "NAME", "help": "models/NAME/best.pth"},
+    "--exp_name --exp-name": {"default": "", "metavar": "NAME", "help": "the run, or models/NAME"},
     "--load_index --load-index": {"action": "store_true", "help": "read index/NAME.mat"},
     "--save_index --save-index": {"action": "store_true", "help": "write index/NAME.mat"},
 }
@@ -120,7 +120,7 @@ def without_pairs(
     own, pairs = [], list(opts)
     for given in lists:
         words = [word.lstrip(" ") for word in given or ()]
-        keys = (i for i, word in enumerate(words) if re.fullmatch(r"[A-Z_]+(\.\w+)*", word))
+        keys = (i for i, word in enumerate(words) if re.fullmatch(r"[A-Z_]+(\.[A-Z_]\w*)*", word))
         first = next((i for i in keys if not Path(words[i]).exists()), len(words))
         own.append(words[:first])
         pairs += words[first:]

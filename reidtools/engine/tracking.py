@@ -30,11 +30,17 @@ def require_mlflow(uri: str = "") -> None:
         raise ImportError(
             "LOG.MLFLOW needs MLflow, which is not installed; run pip install 'reidtools[mlflow]'."
         )
-    if urlsplit(uri).password:
+    if urlsplit(address(uri)).password:
         raise ValueError(
-            "LOG.MLFLOW_URI holds a password, which would be saved with the run; put it into the "
-            "environment variables MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD."
+            "LOG.MLFLOW_URI, or MLFLOW_TRACKING_URI, holds a password, which would be saved with "
+            "the run; put it into the environment variables MLFLOW_TRACKING_USERNAME and "
+            "MLFLOW_TRACKING_PASSWORD."
         )
+
+
+def address(uri: str) -> str:
+    """`uri`, else that of the environment, else the server of tools/dashboards.py."""
+    return uri or os.environ.get("MLFLOW_TRACKING_URI", "") or SERVER
 
 
 class Tracker:
@@ -67,7 +73,7 @@ class Tracker:
     ):
         require_mlflow(uri)
         self.run, self.name, self.experiment = run, name or run.name, experiment
-        self.uri = uri or os.environ.get("MLFLOW_TRACKING_URI", "") or SERVER
+        self.uri = address(uri)
         self.pause, self.begun, self.next = pause, time.monotonic(), 0.0
         self.params = {_name(key): str(value)[:LONGEST] for key, value in params.items()}
         self.metrics: list[tuple[str, float, int, int]] = []  # name, value, ms since 1970, epoch
@@ -133,7 +139,7 @@ class Tracker:
 
     def _noted(self) -> str:
         """The MLflow run that this folder has on this server already, set to run again."""
-        from mlflow.exceptions import RestException
+        from mlflow.exceptions import MlflowException
 
         note = self.run / NOTE
         known = json.loads(note.read_text(encoding="utf-8")) if note.is_file() else {}
@@ -143,8 +149,10 @@ class Tracker:
             if self.client.get_run(known["run_id"]).info.lifecycle_stage != "active":
                 return ""
             self.client.update_run(known["run_id"], status="RUNNING")
-        except RestException:  # the server answers, and has no such run any more
-            return ""
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+            return ""  # the server answers, and has no such run any more
         self.params = {}
         LOGGER.info("MLflow: going on with run %s at %s", known["run_id"], self.uri)
         return known["run_id"]
@@ -172,10 +180,12 @@ class Tracker:
     def _end(self, status: str) -> None:
         minutes = (time.monotonic() - self.begun) / 60
         self.client.set_tag(self.run_id, "Training time", f"{minutes:.2f} mins")
-        for name in FILES:
-            if (self.run / name).is_file():
-                self.client.log_artifact(self.run_id, str(self.run / name))
-        self.client.set_terminated(self.run_id, status)
+        try:
+            for name in FILES:
+                if (self.run / name).is_file():
+                    self.client.log_artifact(self.run_id, str(self.run / name))
+        finally:  # whatever became of the files, the run is over
+            self.client.set_terminated(self.run_id, status)
 
 
 def _client(uri: str) -> Any:

@@ -49,8 +49,10 @@ class Gallery:
     ) -> "Gallery":
         """A gallery of `vectors`, each brought to length 1. `options` are those of `indexes.make`.
 
-        Raises ValueError where there are none, one has no direction, or two have one path.
+        Raises ValueError where there are none, one has no direction, or two have one path, and
+        what `indexes.check_options` raises.
         """
+        indexes.check_options(kind, options)
         rows, paths, people = _rows(vectors)
         index, recall = indexes.make(rows, kind, **options)
         facts = {"about": dict(about), "kind": kind, "recall": recall, "options": options}

@@ -1,12 +1,21 @@
 """faiss indexes of unit vectors: made, tuned, measured, and taken apart again."""
 
+import logging
+from collections.abc import Mapping
+from numbers import Integral, Real
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from reidtools.registry import choose
+from reidtools.registry import choose, options
 
-KINDS = ("flat", "ivf", "hnsw")
+LOGGER = logging.getLogger("reidtools")
+KINDS = {  # and their options
+    "flat": (),
+    "ivf": ("nlist", "nprobe", "recall"),
+    "hnsw": ("m", "ef_construction", "ef_search", "recall"),
+}
+LEAST = {"nlist": 0, "nprobe": 0, "m": 2, "ef_construction": 1, "ef_search": 0}
 GPU_MOST = 2048  # neighbours that faiss finds at once on a GPU
 SAMPLE, NEAREST = 200, 10  # recall is measured with so many vectors, of so many neighbours
 
@@ -28,16 +37,8 @@ def make(
     about 2 * sqrt(N)) and looks into the `nprobe` nearest. ``"hnsw"`` (Malkov and Yashunin, 2016,
     arXiv:1603.09320) walks a graph of `m` neighbours each, built with `ef_construction` and
     searched with `ef_search` candidates. `nprobe` and `ef_search` 0 are the smallest power of two
-    that reaches `recall`. Another kind is a LookupError, an option out of range a ValueError.
+    that reaches `recall`. What may be given is told by `check_options`.
     """
-    choose("kind of gallery", kind, dict.fromkeys(KINDS))
-    given = {"nlist": nlist, "nprobe": nprobe, "ef_search": ef_search, "m - 2": m - 2}
-    given["ef_construction - 1"] = ef_construction - 1
-    if min(given.values()) < 0 or not 0 < recall <= 1:
-        raise ValueError(
-            f"{', '.join(f'{name} {value}' for name, value in given.items())} must not be negative "
-            f"and recall {recall} is a share above 0; leave them out for what usually fits."
-        )
     if kind == "flat":
         return _flat(vectors), 1.0
     index = _cells(vectors, nlist) if kind == "ivf" else _graph(vectors, m, ef_construction)
@@ -54,6 +55,30 @@ def make(
         if found >= recall or effort >= most:
             return index, found
         effort = min(2 * effort, most)
+
+
+def check_options(kind: str, given: Mapping[str, Any]) -> None:
+    """Raise an error unless `make` can make an index of this `kind` with the options `given`.
+
+    An unknown kind or option is a LookupError, an option that another kind has, or a value out of
+    range, a ValueError.
+    """
+    own = choose("kind of gallery", kind, KINDS)
+    for name, value in given.items():
+        choose("option of a gallery", name, options(make))
+        if name not in own:
+            others = " or ".join(other for other, has in KINDS.items() if name in has)
+            raise ValueError(f"A {kind} gallery has no {name}; leave it out, or choose {others}.")
+        if name == "recall":
+            fits, wanted = isinstance(value, Real) and 0 < value <= 1, "a share above 0, up to 1"
+        else:
+            fits = isinstance(value, Integral) and value >= LEAST[name]
+            wanted = f"a whole number from {LEAST[name]} on"
+        if not fits:
+            raise ValueError(
+                f"{name} {value!r} is not {wanted}; give one, or leave it out for what usually "
+                "fits."
+            )
 
 
 def _flat(vectors: np.ndarray) -> Any:
@@ -182,7 +207,15 @@ class Searcher:
 
         self.ntotal, self._index, self._gpu = index.ntotal, index, None
         if kind != "hnsw" and faiss.get_num_gpus() > 0:
-            self._gpu = faiss.index_cpu_to_all_gpus(index, ngpu=1)
+            try:
+                self._gpu = faiss.index_cpu_to_all_gpus(index, ngpu=1)
+            except (RuntimeError, MemoryError) as error:
+                reason = str(error).splitlines()[-1] if str(error) else type(error).__name__
+                LOGGER.warning(
+                    "The GPU does not take %d vectors, so the CPU searches them (%s).",
+                    index.ntotal,
+                    reason,
+                )
 
     def search(self, query: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         """Inner products (Q, k), descending, and rows (Q, k), -1 where there are no more."""

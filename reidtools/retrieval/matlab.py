@@ -1,6 +1,9 @@
 """Galleries as MATLAB files, as Human Re-ID with DenseNet keeps them: vectors, people, cameras."""
 
+import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from torch.nn import functional as F
@@ -13,12 +16,18 @@ LARGEST = 2**31  # bytes of one variable in a MATLAB 5 file
 CURE = "make it again with --save_index"
 
 
-def write_matlab(path: str | Path, gallery: Vectors, query: Vectors | None = None) -> None:
+def write_matlab(
+    path: str | Path,
+    gallery: Vectors,
+    query: Vectors | None = None,
+    about: Mapping[str, Any] | None = None,
+) -> None:
     """Write `gallery`, and `query` if there is one, into the MATLAB file `path`, all or nothing.
 
     ``gallery_embs`` (N, D) are of length 1, ``gallery_cls_labels`` (1, N) are pids and
     ``gallery_cam_ids`` (1, N) cameras, counted from 1 as in file names, 0 unknown; the same for
-    ``query``, empty without one. Paths are not kept. What is too large for the format is a
+    ``query``, empty without one. Paths are not kept. What is known `about` the model becomes one
+    more variable, as JSON, which other readers pass by. What is too large for the format is a
     ValueError.
     """
     from scipy.io import savemat
@@ -36,15 +45,18 @@ def write_matlab(path: str | Path, gallery: Vectors, query: Vectors | None = Non
                 "(2 GiB); keep them as a gallery directory."
             )
         content |= {f"{side}_embs": embs, f"{side}_cam_ids": cams, f"{side}_cls_labels": labels}
+    if about is not None:
+        content["about"] = json.dumps(dict(about))
     make_folder(Path(path).parent, "folder for the index")
     write_whole(Path(path), lambda file: savemat(file, content))
 
 
-def read_matlab(path: str | Path) -> tuple[Vectors | None, Vectors]:
-    """Query (None if the file has none) and gallery of a file as `write_matlab` writes it.
+def read_matlab(path: str | Path) -> tuple[Vectors | None, Vectors, dict[str, Any] | None]:
+    """Query, gallery and about the model, of a file as `write_matlab` writes it.
 
-    Their paths are made from person, camera and row number, such as ``0002_c1_row17``. A missing
-    file is a FileNotFoundError, one that is torn or holds something else a ValueError.
+    Query and about are None where the file has none. Paths are made from person, camera and row
+    number, such as ``0002_c1_row17``. A missing file is a FileNotFoundError, one that is torn or
+    holds something else a ValueError.
     """
     from scipy.io import loadmat
 
@@ -54,6 +66,7 @@ def read_matlab(path: str | Path) -> tuple[Vectors | None, Vectors]:
     try:
         content = loadmat(path)
         sides = [_side(content, side) for side in SIDES]
+        about = dict(json.loads(content["about"].item())) if "about" in content else None
     except KeyError as error:
         raise ValueError(f"{path} has no {error.args[0]}, so it is no index; {CURE}.") from error
     except Exception as error:  # scipy, zlib and NumPy raise a dozen kinds for torn files
@@ -62,7 +75,7 @@ def read_matlab(path: str | Path) -> tuple[Vectors | None, Vectors]:
     query, gallery = sides
     if gallery is None:
         raise ValueError(f"The gallery in {path} is empty; {CURE}.")
-    return query, gallery
+    return query, gallery, about
 
 
 def _side(content: dict[str, np.ndarray], side: str) -> Vectors | None:

@@ -1,9 +1,10 @@
 """Which model vectors are of: two sides are only compared if both are of the same one."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-# What vectors depend on, in the `about` of a gallery: what both sides tell must be equal.
+# What vectors depend on, in the `about` of a gallery: what both sides tell must be equal. Of nodes
+# of a config these are the keys that both have, so that a new option makes no gallery useless.
 KEYS = ("fingerprint", "size", "flip", "backbone", "head", "pixels")
 CURE = "use the gallery's own weights and settings, or build it again with the others"
 
@@ -23,12 +24,20 @@ def check_same(
             f"made with {other_name}; {CURE}."
         )
     for key in KEYS:
-        here, there = about.get(key), other.get(key)
-        if here and there and here != there:
+        for label, here, there in _differing(key, about.get(key), other.get(key)):
             raise ValueError(
-                f"{where} was made with {name}, these vectors with {other_name}: {key} is "
+                f"{where} was made with {name}, these vectors with {other_name}: {label} is "
                 f"{here!s:.80} there and {there!s:.80} here; {CURE}."
             )
+
+
+def _differing(key: str, here: Any, there: Any) -> Iterator[tuple[str, Any, Any]]:
+    """What both sides tell and is not equal: its name and both values."""
+    if isinstance(here, Mapping) and isinstance(there, Mapping):
+        for name in sorted(here.keys() & there.keys()):
+            yield from _differing(f"{key} {name}", here[name], there[name])
+    elif None not in (here, there) and here != there:
+        yield key, here, there
 
 
 def _name(about: Mapping[str, Any]) -> str:

@@ -19,6 +19,7 @@ from reidtools.files import make_folder, write_json
 from reidtools.retrieval.sums import CURE, check, write_summed
 
 MANIFEST, FORMAT = "gallery.json", 1
+HALF = re.compile(rf"{re.escape(MANIFEST)}\.\d+\.partial")
 FILES = {"vectors": "faiss", "paths": "npy", "people": "npy"}
 OURS = re.compile(rf"({'|'.join(FILES)})-(\d+)\.(faiss|npy)(\.\d+\.partial)?")
 
@@ -71,10 +72,13 @@ def read(folder: Path, *, verify: bool = False) -> Parts:
         manifest = _manifest(folder)
         try:
             return _open(folder, manifest, verify)
-        except FileNotFoundError as error:
-            # A writer may have been quicker between the two steps.
-            if _manifest(folder)["generation"] == manifest["generation"]:
+        except (OSError, ValueError, RuntimeError) as error:
+            # A writer may have been quicker between any two steps.
+            if _manifest(folder)["generation"] != manifest["generation"]:
+                continue
+            if isinstance(error, FileNotFoundError):
                 raise FileNotFoundError(f"{error.filename} is missing; {CURE}.") from None
+            raise
 
 
 def _open(folder: Path, manifest: Mapping[str, Any], verify: bool) -> Parts:
@@ -127,7 +131,8 @@ def _manifest(folder: Path) -> dict[str, Any]:
         )
         whole &= all(OURS.fullmatch(content["files"][role]["name"]) is not None for role in FILES)
         whole &= all(isinstance(content[key], int) for key in ("count", "dim", "generation"))
-        whole &= all(isinstance(content[key], dict) for key in ("about", "names"))
+        whole &= all(isinstance(content[key], dict) for key in ("about", "names", "options"))
+        whole &= isinstance(content["recall"], int | float)
         whole &= content["kind"] in ("flat", "ivf", "hnsw")
     except (ValueError, KeyError, TypeError):
         whole = False
@@ -212,9 +217,9 @@ def _save(file: Any, array: np.ndarray) -> None:
 
 
 def _sweep(folder: Path, goes: Callable[[int], bool]) -> None:
-    """Delete data files of generations that are not wanted; the lock must be held."""
+    """Delete data files of generations that are not wanted, and halves; the lock must be held."""
     for path in folder.iterdir():
         found = OURS.fullmatch(path.name)
-        if found and (goes(int(found[2])) or found[4]):
+        if HALF.fullmatch(path.name) or (found and (goes(int(found[2])) or found[4])):
             with suppress(OSError):  # Windows keeps a file that is open somewhere
                 path.unlink()

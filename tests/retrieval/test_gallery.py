@@ -83,8 +83,23 @@ def test_options_override_what_is_found_out():
     assert "hnsw, m 8, ef_construction 64, ef_search 7" in str(made)
     with pytest.raises(LookupError, match="Did you mean 'hnsw'"):
         Gallery.build(people(drawn(9)), ABOUT, kind="hsnw")
-    with pytest.raises(ValueError, match="nprobe -1.*leave them out"):
-        Gallery.build(people(drawn(9)), ABOUT, kind="ivf", nprobe=-1)
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "error", "says"),
+    [
+        ("ivf", {"nprobs": 2}, LookupError, "option of a gallery 'nprobs'. Did you mean 'nprobe'"),
+        ("hnsw", {"nprobe": 2}, ValueError, "A hnsw gallery has no nprobe; leave it .* choose ivf"),
+        ("flat", {"recall": 0.9}, ValueError, "flat gallery has no recall; .* choose ivf or hnsw"),
+        ("ivf", {"nprobe": -1}, ValueError, "^nprobe -1 is not a whole number from 0 on; .*leave"),
+        ("ivf", {"nlist": "9"}, ValueError, "^nlist '9' is not a whole number"),
+        ("hnsw", {"m": 1}, ValueError, "^m 1 is not a whole number from 2 on"),
+        ("hnsw", {"recall": 0}, ValueError, "^recall 0 is not a share above 0, up to 1"),
+    ],
+)
+def test_options_that_cannot_be(kind, options, error, says):
+    with pytest.raises(error, match=says):
+        Gallery.build(people(drawn(9)), ABOUT, kind=kind, **options)
 
 
 @pytest.mark.parametrize("kind", ["flat", "ivf", "hnsw"])
@@ -176,6 +191,17 @@ def test_what_cannot_be_added(gallery, vectors, about, says):
     assert len(gallery) == 60
 
 
+def test_of_configs_only_what_both_sides_tell_is_compared(gallery):
+    nodes = {"backbone": {"NAME": "a", "POOL": {"P": 3.0}}, "head": {"NAME": "b"}}
+    gallery.about |= nodes
+    newer = {"NAME": "a", "POOL": {"P": 3.0, "EPS": 1}, "NEW": True}  # a later default
+    gallery.check_model(16, {**ABOUT, "backbone": newer, "head": nodes["head"]})
+    newer["POOL"]["P"] = False
+    says = r"backbone POOL P is 3\.0 there and False here; use the"
+    with pytest.raises(ValueError, match=says):
+        gallery.check_model(16, {**ABOUT, "backbone": newer})
+
+
 def test_what_cannot_be_built_removed_or_searched(gallery):
     with pytest.raises(ValueError, match="at least one"):
         Gallery.build(Vectors(drawn(0), [], [], []), ABOUT)
@@ -211,3 +237,16 @@ def test_a_gpu_is_used_where_faiss_has_one(gallery, monkeypatch):
     truth = search(drawn(3), drawn(60), 30)
     assert (gallery.search(drawn(3), 19).indices == truth.indices[:, :19]).all() and asked == [20]
     assert (gallery.search(drawn(3), 30).indices == truth.indices).all() and asked == [20]
+
+
+def test_a_gpu_without_room_leaves_the_search_to_the_cpu(gallery, monkeypatch, caplog):
+    import faiss
+
+    def full(index, ngpu):
+        raise RuntimeError("Error in allocMemory\ncudaMalloc error out of memory")
+
+    monkeypatch.setattr(faiss, "get_num_gpus", lambda: 1)
+    monkeypatch.setattr(faiss, "index_cpu_to_all_gpus", full, raising=False)
+    truth = search(drawn(3), drawn(60), 9)
+    assert (gallery.search(drawn(3), 9).indices == truth.indices).all()
+    assert "GPU does not take 60 vectors" in caplog.text and "out of memory" in caplog.text

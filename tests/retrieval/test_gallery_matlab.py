@@ -32,12 +32,29 @@ def test_the_file_is_as_specified(tmp_path):
 
 def test_there_and_back(tmp_path):
     write_matlab(tmp_path / "a.mat", GALLERY, QUERY)
-    query, gallery = read_matlab(tmp_path / "a.mat")
-    assert gallery.pids.tolist() == [2, -1, 0] and gallery.camids.tolist() == [0, 5, -1]
+    query, gallery, about = read_matlab(tmp_path / "a.mat")
+    assert (
+        about is None
+        and gallery.pids.tolist() == [2, -1, 0]
+        and gallery.camids.tolist() == [0, 5, -1]
+    )
     assert gallery.paths == ["0002_c1_row0", "-001_c6_row1", "0000_c0_row2"]
     assert query.vectors.tolist() == [[0, 1]] and query.camids.tolist() == [1]
     write_matlab(tmp_path / "b.mat", gallery)
     assert read_matlab(tmp_path / "b.mat")[0] is None
+
+
+def test_what_is_known_of_the_model_is_one_more_variable(tmp_path):
+    about = {"weights": "ä/\udcff.pth", "size": [256, 128], "head": {"NAME": "x", "P": None}}
+    write_matlab(tmp_path / "a.mat", GALLERY, about=about)
+    assert read_matlab(tmp_path / "a.mat")[2] == about
+    found = loadmat(tmp_path / "a.mat")
+    assert found["about"].dtype.kind == "U" and found["gallery_embs"].shape == (3, 2)
+    for torn in ("{", "3", [1.0, 2.0]):
+        content = {key: value for key, value in found.items() if key[:2] != "__"}
+        savemat(tmp_path / "a.mat", content | {"about": torn})
+        with pytest.raises(ValueError, match="torn or no index"):
+            read_matlab(tmp_path / "a.mat")
 
 
 def test_files_that_a_script_saved_from_lists(tmp_path):
@@ -52,7 +69,7 @@ def test_files_that_a_script_saved_from_lists(tmp_path):
             "gallery_cls_labels": ["0002", "-1"],
         },
     )
-    query, gallery = read_matlab(tmp_path / "a.mat")
+    query, gallery, _ = read_matlab(tmp_path / "a.mat")
     assert query is None and gallery.pids.tolist() == [2, -1] and gallery.camids.tolist() == [0, 5]
 
 

@@ -102,7 +102,8 @@ def test_a_killed_writer_leaves_a_whole_gallery(folder):
         writer.kill()
     assert len(Gallery.open(folder, verify=True)) in (60, 20060)
     gallery = Gallery.open(folder)
-    (folder / "vectors-99.faiss.7.partial").write_bytes(b"half")  # of a killed one
+    for name in ("vectors-99.faiss", "gallery.json"):  # of a killed one
+        (folder / f"{name}.7.partial").write_bytes(b"half")
     gallery.save()
     assert len(list(folder.iterdir())) == 5
 
@@ -119,6 +120,23 @@ def test_a_reader_that_a_writer_overtakes_reads_again(folder, monkeypatch):
 
     monkeypatch.setattr(store, "_manifest", overtaken)
     assert Gallery.open(folder).generation == 2
+
+
+@pytest.mark.parametrize("step", ["check", "_read_index"])
+def test_a_reader_that_is_overtaken_between_looking_and_opening(folder, monkeypatch, step):
+    """The files that were just looked at are gone, or are a later gallery's."""
+    own, calls = getattr(store, step), []
+
+    def overtaken(*args):
+        found = own(*args) if step == "check" else None
+        if not calls:
+            calls.append(1)
+            monkeypatch.setattr(store, step, own)
+            Gallery.open(folder).save()
+        return own(*args) if found is None and step == "_read_index" else found
+
+    monkeypatch.setattr(store, step, overtaken)
+    assert Gallery.open(folder).generation == 2 and calls
 
 
 def spoil(path, change):
@@ -170,6 +188,15 @@ def test_a_torn_manifest(folder, text, says):
         other.save(folder)
     other.save(folder, replace=True)
     assert len(Gallery.open(folder)) == 5 and Gallery.open(folder).generation == 2
+
+
+@pytest.mark.parametrize("key", ["options", "recall", "about", "names", "kind"])
+def test_a_manifest_that_lacks_something(folder, key):
+    manifest = json.loads((folder / "gallery.json").read_text())
+    del manifest[key]
+    (folder / "gallery.json").write_text(json.dumps(manifest))
+    with pytest.raises(ValueError, match="torn or describes no gallery; restore"):
+        Gallery.open(folder)
 
 
 def test_files_of_two_galleries(folder, tmp_path):

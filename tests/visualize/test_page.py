@@ -141,7 +141,8 @@ def test_one_file_that_needs_nothing_else(report, tmp_path):
     words = " ".join(page.texts)
     for said in (
         *("<script>alert(1)</script>", "a<b>.pth", "TEST.<X>", "['&']", "toy <1>", "One & 1"),
-        *("Figures of <low> are of query and gallery at LR(x4) - HR.", "12.35", "12,345", "Maps <here>", "x<y>", "q0 <b>&"),
+        *("Figures of <low> are of query and gallery at LR(x4) - HR.", "12.35", "12,345"),
+        *("Maps <here>", "x<y>", "q0 <b>&"),
         *("Best queries", "Worst queries", "Failures", "mAP", "Verification", "All keys"),
     ):
         assert said in words, said
