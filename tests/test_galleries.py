@@ -85,7 +85,7 @@ def test_a_gallery_of_a_dataset_or_of_embeddings_is_that_of_its_pictures(checkpo
     rows = [kept.paths.index(str(Path(path).relative_to(Path.cwd()))) for path in known.paths]
     assert np.allclose(known.vectors().vectors, kept.vectors().vectors[rows], atol=1e-5)
     other = made("other.pth", 1)
-    with pytest.raises(ValueError, match=r"made by small\.pth, and this model is .*other\.pth"):
+    with pytest.raises(ValueError, match=r"made with .*small\.pth .*other\.pth .*weights differ"):
         rt.build_gallery(given(other), "c", "output_dir")
     rt.build_gallery(given(checkpoint), "c", "output_dir")
     Path("output_dir/embeddings.json").unlink()  # then a picture tells
@@ -390,3 +390,28 @@ def test_the_tools(checkpoint, monkeypatch, capsys):
     words = ("--query_paths", query, "--load_index", "--exp_name", "hog", "MODEL.DEVICE", "cpu")
     code, out, _ = tool("inference.py", *words)
     assert code == 0 and "Top 5 similar images:" in out
+
+
+def test_damage_does_not_become_valid_by_writing_it_again(checkpoint):
+    rt.build_gallery(given(checkpoint), "g", GALLERY)
+    (file,) = Path("g").glob("*.faiss")
+    data = bytearray(file.read_bytes())
+    data[-100:] = bytes(100)
+    file.write_bytes(data)
+    before = sorted(path.name for path in Path("g").iterdir())
+    for write in (
+        lambda: rt.remove_from_gallery("g", [str(next(Path(GALLERY).glob("0*.jpg")))]),
+        lambda: rt.add_to_gallery(given(checkpoint), "g", QUERY),
+    ):
+        with pytest.raises(ValueError, match="restore it from a copy, or build"):
+            write()
+    assert sorted(path.name for path in Path("g").iterdir()) == before
+
+
+def test_hits_are_told_where_pictures_have_moved(checkpoint, folder, capsys):  # noqa: F811
+    rt.build_gallery(given(checkpoint), "g", GALLERY)
+    query = str(sorted(Path(QUERY).glob("*.jpg"))[0])
+    (folder / GALLERY).rename(folder / "moved")
+    found = rt.search_gallery(None, "g", [query], 2, picture=True)
+    assert len(found.paths[0]) == 2 and Path("output_dir/result.csv").is_file()
+    assert "search from the folder in which the gallery was built" in capsys.readouterr().err

@@ -73,7 +73,8 @@ def add_to_gallery(
     process changes it meanwhile.
     """
     logbook.set_up_logging()
-    gallery, found = Gallery.open(folder), find_pictures(source, in_subfolders)
+    # What is written again is looked through first: damage must not become valid.
+    gallery, found = Gallery.open(folder, verify=True), find_pictures(source, in_subfolders)
     there = {Path(path).absolute() for path in gallery.paths}
     paths = [path for path in found if path.absolute() not in there]
     if len(paths) < len(found):
@@ -87,7 +88,7 @@ def add_to_gallery(
     model = model_of(cfg)
     gallery.check_model(model.dim, about(cfg, model))
     vectors = vectors_of(cfg, model, paths, strict)
-    gallery = Gallery.open(folder)  # embedding may have taken long
+    gallery = Gallery.open(folder, verify=True)  # embedding may have taken long
     known = np.unique(gallery.pids).tolist()
     vectors = with_people(vectors, source, gallery.names, known)
     gallery.add(vectors, about(cfg, model))
@@ -102,7 +103,7 @@ def remove_from_gallery(folder: str | Path, patterns: Sequence[str | Path]) -> G
     Raises ValueError, and changes nothing, for one that fits no picture.
     """
     logbook.set_up_logging()
-    gallery = Gallery.open(folder)
+    gallery = Gallery.open(folder, verify=True)
     paths, goes = gallery.paths, set[str]()
     there = set(paths)
     for pattern in map(str, patterns):
@@ -126,7 +127,7 @@ def export_gallery(folder: str | Path, path: str | Path) -> Path:
     too large for it is a ValueError.
     """
     logbook.set_up_logging()
-    gallery = Gallery.open(folder)
+    gallery = Gallery.open(folder, verify=True)
     write_matlab(path, gallery.vectors(), about=gallery.about)
     LOGGER.info("Written: %s, %d pictures of the gallery %s", path, len(gallery), folder)
     return Path(path)

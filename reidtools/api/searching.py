@@ -136,7 +136,20 @@ def write_found(
     files = [home / "result.csv", *write_results(home, found.query_paths, everyone, hits)]
     if not picture:
         return files
-    drawn = query_paths[: len(found.query_paths)]  # of a fused query the first
+    try:
+        return files + _draw(home / "ranked", found, gallery, query_paths)
+    except OSError as error:  # what was found is worth more than its picture
+        LOGGER.warning(
+            "No strips could be drawn (%s); paths are kept as they were typed, so search from the "
+            "folder in which the gallery was built.",
+            error,
+        )
+        return files
+
+
+def _draw(folder: Path, found: Found, gallery: Gallery, query_paths: Sequence[str]) -> list[Path]:
+    """Draw a strip for each query, with cameras and scores; of a fused query the first picture."""
+    hits, drawn = found.hits, query_paths[: len(found.query_paths)]
     names = [_person(path, gallery) for path in drawn]
     right = np.full(hits.indices.shape, None, dtype=object)
     captions = []
@@ -147,12 +160,9 @@ def write_found(
             if name and person:
                 right[place, rank] = same_person(name, person)
             score = f"{1 - hits.distances[place, rank]:.4f}" if row >= 0 else ""
-            texts.append(f"{_camera(gallery.camids[row]) if row >= 0 else ''} {score}".strip())
+            texts.append(f"{_camera(gallery.camids[row]) if row >= 0 else ''}  {score}".strip())
         captions.append(texts)
-    drawings = home / "ranked"
-    return files + write_ranked_lists(
-        drawn, everyone, hits.indices, right, drawings, captions=captions
-    )
+    return write_ranked_lists(drawn, gallery.paths, hits.indices, right, folder, captions=captions)
 
 
 def ask(

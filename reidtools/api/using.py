@@ -2,7 +2,7 @@
 
 import logging
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch.nn import functional as F
@@ -11,12 +11,12 @@ from yacs.config import CfgNode
 from reidtools import build
 from reidtools.api.pictures import Pictures, model_of, named, vectors_of, writing
 from reidtools.api.recipes import recipe
+from reidtools.api.sources import about
 from reidtools.api.testing import filled
 from reidtools.config import load as configs
 from reidtools.data.datasets.listing import find_pictures
 from reidtools.engine import logbook
 from reidtools.evaluation import Ranking, Vectors, rank
-from reidtools.evaluation.features import fingerprint
 from reidtools.modeling import Embedder, weights
 from reidtools.retrieval import (
     Accuracy,
@@ -100,7 +100,7 @@ def create_embeddings(
             vectors, names = means(vectors, [person_of(path, cfg.DATASETS.ROOT) for path in names])
         if normalize:
             vectors = F.normalize(torch.from_numpy(vectors)).numpy()
-        files = write_embeddings(folder, vectors, names, about=_about(cfg, model))
+        files = write_embeddings(folder, vectors, names, about=about(cfg, model))
     LOGGER.info("Written: %s %s, %s", files[0], vectors.shape, ", ".join(map(str, files[1:])))
     return files
 
@@ -128,7 +128,7 @@ def find_similar(
             f"The gallery in {gallery_data} has vectors of {gallery.shape[1]} values, "
             f"{cfg.MODEL.WEIGHTS} makes {model.dim}; make the gallery again with this model."
         )
-    check_about(gallery_data, _about(cfg, model))
+    check_about(gallery_data, about(cfg, model))
     with writing(cfg) as folder:
         query = vectors_of(cfg, model, paths, strict, "query")
         hits = search(query.vectors.numpy(), gallery, topk)
@@ -238,8 +238,3 @@ def _across_cameras(
         for side, pid, camid in zip((query, gallery), pids, camids, strict=True)
     )
     return rank(*known, topk=1)
-
-
-def _about(cfg: CfgNode, model: Embedder) -> dict[str, Any]:
-    """What must be the same for two embeddings to be compared."""
-    return {"weights": cfg.MODEL.WEIGHTS, "fingerprint": fingerprint(model)}

@@ -25,9 +25,10 @@ def check_same(
         )
     for key in KEYS:
         for label, here, there in _differing(key, about.get(key), other.get(key)):
+            why = f"{label} is {here!s:.80} there and {there!s:.80} here"
+            why = "their weights differ" if key == "fingerprint" else why
             raise ValueError(
-                f"{where} was made with {name}, these vectors with {other_name}: {label} is "
-                f"{here!s:.80} there and {there!s:.80} here; {CURE}."
+                f"{where} was made with {name}, these vectors with {other_name}: {why}; {CURE}."
             )
 
 
