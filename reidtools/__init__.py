@@ -13,7 +13,10 @@ __version__ = "0.1.0"
 _HOMES = {
     "api": (
         *("calibrate", "check", "create_embeddings", "embed", "evaluate", "find_similar"),
-        *("finetune", "get_config", "infer", "load", "train"),
+        *("finetune", "get_config", "infer", "load", "look", "train"),
+        *("FeatureExtractor", "add_to_gallery", "build_gallery", "evaluate_index"),
+        *("experiment_config", "export_gallery", "gallery_config", "index"),
+        *("remove_from_gallery", "search", "search_gallery", "search_index", "top_line"),
     ),
     "evaluation": (
         *("Ranking", "Report", "Vectors", "centralize", "expand", "rank", "rank_centroids"),
@@ -22,6 +25,7 @@ _HOMES = {
     "evaluation.density": ("density",),
     "data.prepare": ("make_low_resolution", "prepare_prw"),
     "data.samples": ("Sample", "Splits"),
+    "retrieval": ("Gallery",),
     "registry": ("BACKBONES", "DATASETS", "HEADS", "LOSSES", "SAMPLERS"),
 }
 __all__ = sorted(name for names in _HOMES.values() for name in names)

@@ -111,7 +111,7 @@ def resolution(batches: Batches) -> str:
     return f"LR(x{scales.pop():g})" if len(scales) == 1 else "MLR"
 
 
-def _word(name: str) -> str:
+def file_word(name: str) -> str:
     """The name of a dataset, which may be a path, as part of a file's name."""
     return re.sub(r"[^\w.+-]+", "_", name).strip("_")
 
@@ -133,7 +133,10 @@ def embedded(
     """
     folder = cfg.TEST.FEATURES if keep else ""
     kind = resolution(batches)
-    path = Path(folder) / f"{_word(name)}_{side}{'' if kind == 'HR' else '_' + _word(kind)}.npz"
+    path = (
+        Path(folder)
+        / f"{file_word(name)}_{side}{'' if kind == 'HR' else '_' + file_word(kind)}.npz"
+    )
     about = {"weights": fingerprint(model), **_sources(cfg, batches, amp)} if folder else {}
     if folder and path.is_file():
         vectors = read_vectors(path, about)
@@ -251,10 +254,10 @@ def write_report(cfg: CfgNode, report: Report, folder: Path, about: dict[str, An
     for name, ranked in report.ranked.items():
         if test.TOPK:
             text = nearest_list(*ranked, test.TOPK)
-            files.append(folder / f"nearest_{_word(name)}.csv")
+            files.append(folder / f"nearest_{file_word(name)}.csv")
             write_whole(files[-1], lambda file, text=text: file.write(text.encode()))
         if test.VISUALIZE:
-            files.append(folder / "visrank" / (_word(name) if len(report.ranked) > 1 else ""))
+            files.append(folder / "visrank" / (file_word(name) if len(report.ranked) > 1 else ""))
             draw_lists(cfg, *ranked, files[-1])
     if cfg.TEST.PLOTS:
         files.append(folder / "cmc.png")

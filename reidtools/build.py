@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import nn
 from yacs.config import CfgNode
@@ -152,10 +153,11 @@ def test_batches(
     samples: Sequence[Sample],
     on: torch.device,
     unreadable: dict[str, str] | None = None,
+    arrays: Mapping[str, np.ndarray] | None = None,
 ) -> Batches:
-    """All of `samples` in order, resized and normalised; see `Pictures` for `unreadable`."""
+    """All of `samples` in order, resized, normalised; see `Pictures` for the two other facts."""
     pictures = Pictures(
-        samples, size_test(cfg), None, unreadable, **own(cfg.DATALOADER, maker=Pictures)
+        samples, size_test(cfg), None, unreadable, arrays, **own(cfg.DATALOADER, maker=Pictures)
     )
     return _in_order(cfg, pictures, on)
 

@@ -7,6 +7,7 @@ import torch
 
 from reidtools import build
 from reidtools.config.load import load
+from reidtools.solver import make_optimizer
 
 FILES = sorted((Path(__file__).parents[1] / "configs").glob("*.yml"))
 
@@ -25,8 +26,27 @@ def test_a_config_builds_and_learns(file):
     assert weight.grad.abs().sum() > 0 and torch.isfinite(weight.grad).all()
 
 
+@pytest.mark.parametrize(("shape", "size"), [("224", [224, 224]), ("256x128", [256, 128])])
+def test_the_plain_densenet_is_what_its_document_says(shape, size):
+    cfg = load(FILES[0].parent / f"densenet121_{shape}.yml", ["MODEL.BACKBONE.PRETRAIN", "False"])
+    assert size == cfg.INPUT.SIZE_TRAIN and cfg.SOLVER.MAX_EPOCH == 20
+    model, batch = build.embedder(cfg).eval(), torch.randn(1, 3, 64, 32)
+    features, embeddings = model(batch)
+    assert embeddings.shape == (1, 1024) and torch.equal(features, embeddings)
+    pooled = model.backbone.features(batch).mean((2, 3))  # no ReLU after the last batch norm
+    assert torch.allclose(embeddings, pooled, atol=1e-6) and pooled.min() < 0
+    objective = build.objective(cfg, model.dim, 751)
+    kinds = [type(m).__name__ for m in objective.losses["CrossEntropyLoss"].before]
+    assert kinds == ["Linear", "BatchNorm1d", "LeakyReLU", "Dropout"]
+    assert objective.losses["CrossEntropyLoss"].classifier.weight.shape == (751, 512)
+    solver = cfg.SOLVER
+    optimizer = make_optimizer({"objective": objective}, **build.own(solver, maker=make_optimizer))
+    for group in optimizer.param_groups:
+        assert (group["lr"], group["momentum"], group["weight_decay"]) == (0.02, 0, 0)
+
+
 def test_there_are_the_documented_files():
     assert {file.stem for file in FILES} >= {
         *("base", "256_resnet50", "320_resnet50_ibn_a", "osnet_x1_0", "osnet_x0_25"),
-        *("densenet121", "vit_base", "demo"),
+        *("densenet121", "densenet121_224", "densenet121_256x128", "vit_base", "demo"),
     }

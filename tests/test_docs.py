@@ -47,6 +47,13 @@ def test_the_python_of_the_evaluation_page_runs():
     assert 0.5 < names["found"].mAP < 1 and names["found"].num_valid == 100
 
 
+def test_the_python_of_the_galleries_page_runs():
+    names = {}
+    for block in blocks("docs/galleries.md", "python"):
+        exec(compile(block, "galleries.md", "exec"), names)
+    assert names["found"].indices[0].tolist() == [0, 1]
+
+
 def test_the_loss_of_contributing_is_one():
     (block,) = blocks("CONTRIBUTING.md", "python")
     registered = block.replace("@LOSSES\n", "")  # nothing stays registered after this test
@@ -62,7 +69,7 @@ def test_every_command_is_understood(command, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     _, tool, *words = shlex.split(command)
     monkeypatch.syspath_prepend(ROOT / "tools")
-    has_config = Path(tool).name not in ("makelr.py", "prepare_prw.py")
+    has_config = Path(tool).name not in ("makelr.py", "prepare_prw.py", "prepare_grouped.py")
     monkeypatch.setattr(sys, "argv", [tool, *words, *(["--print-config"] if has_config else [])])
     with contextlib.suppress(SystemExit):
         runpy.run_path(str(ROOT / tool), run_name="__main__")

@@ -10,7 +10,7 @@ sys.path.insert(0, str(ROOT))
 
 from reidtools.config.cli import PICTURES, main, parse
 
-__all__ = ["PICTURES", "main", "tool"]
+__all__ = ["PICTURES", "main", "parse", "tool"]
 
 
 def tool(

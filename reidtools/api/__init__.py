@@ -1,21 +1,52 @@
 """What tools and notebooks call."""
 
+from reidtools.api.extractor import FeatureExtractor
+from reidtools.api.galleries import (
+    add_to_gallery,
+    build_gallery,
+    export_gallery,
+    gallery_config,
+    index,
+    remove_from_gallery,
+)
+from reidtools.api.looking import look
+from reidtools.api.matlab_index import (
+    evaluate_index,
+    experiment_config,
+    search_index,
+    top_line,
+)
 from reidtools.api.recipes import get_config
+from reidtools.api.searching import search, search_gallery
 from reidtools.api.testing import calibrate, evaluate
 from reidtools.api.training import check, train
 from reidtools.api.tuning import finetune
 from reidtools.api.using import create_embeddings, embed, find_similar, infer, load
 
 __all__ = [
+    "FeatureExtractor",
+    "add_to_gallery",
+    "build_gallery",
     "calibrate",
     "check",
     "create_embeddings",
     "embed",
     "evaluate",
+    "evaluate_index",
+    "experiment_config",
+    "export_gallery",
     "find_similar",
     "finetune",
+    "gallery_config",
     "get_config",
+    "index",
     "infer",
     "load",
+    "look",
+    "remove_from_gallery",
+    "search",
+    "search_gallery",
+    "search_index",
+    "top_line",
     "train",
 ]

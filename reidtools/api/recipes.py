@@ -12,6 +12,7 @@ from reidtools.engine import checkpoints, logbook
 from reidtools.modeling import weights
 
 LOGGER = logging.getLogger("reidtools")
+LOGS = Path("logs")
 
 
 def get_config(
@@ -23,15 +24,15 @@ def get_config(
     """The complete, frozen config of YAML files and ``KEY VALUE`` pairs; later files win.
 
     Without a file, the checkpoint or run named by RESUME, or MODEL.WEIGHTS, brings its own config,
-    if it has one; otherwise the defaults count. A `fragment` is a file laid over either, unless the
-    run that is resumed was made with it. Such a run keeps its INPUT.SCALE as well, where the pairs
-    do not say another.
+    if it has one; RESUME auto goes to OUTPUT_DIR, or to the run called EXP_NAME. Otherwise the
+    defaults count. A `fragment` is a file laid over either, unless the run that is resumed was made
+    with it. Such a run keeps its INPUT.SCALE as well, where the pairs do not say another.
     """
     logbook.set_up_logging()  # translations are told, and belong into the run's log
     files = [path] if isinstance(path, str | Path) else list(path)
     files = [file for file in files if file]
     cfg, notes = configs.resolve([*files, fragment], overrides)
-    start = _start(cfg)
+    start = _start(cfg, files)
     source = start or ("" if files else cfg.MODEL.WEIGHTS)
     saved = weights.read(source) if source and Path(source).is_file() else {}
     own = recipe(saved) if "config" in saved else {}
@@ -48,31 +49,55 @@ def get_config(
     return cfg
 
 
-def _start(cfg: CfgNode) -> Path | None:
-    """The checkpoint that RESUME means, if there is one."""
+def _start(cfg: CfgNode, files: Sequence[str | Path]) -> Path | None:
+    """The checkpoint that RESUME means, if there is one.
+
+    A run called EXP_NAME is looked for everywhere only where no `files` say which dataset and
+    method are meant.
+    """
     if not cfg.RESUME:
         return None
     tuned = checkpoints.latest_checkpoint(tuning_folder(cfg)) if cfg.MODEL.WEIGHTS else None
     if tuned and cfg.RESUME == checkpoints.AUTO:
         return tuned
-    return checkpoints.start_of(cfg.RESUME, cfg.OUTPUT_DIR, run_parent(cfg))
+    run = cfg.OUTPUT_DIR
+    if cfg.EXP_NAME and not run:
+        own = checkpoints.named_run(cfg.EXP_NAME, run_parent(cfg))
+        run = str(own if files or own.is_dir() else named_run(cfg.EXP_NAME) or own)
+    return checkpoints.start_of(cfg.RESUME, run, run_parent(cfg))
 
 
 def tuning_folder(cfg: CfgNode) -> Path:
-    """Where a fine-tuning of MODEL.WEIGHTS runs: OUTPUT_DIR, else <method>_x<scale> beside it."""
-    name = f"{cfg.METHOD}_x{cfg.DATASETS.LOW_SCALE:g}"
-    return Path(cfg.OUTPUT_DIR or Path(cfg.MODEL.WEIGHTS).parent / name)
+    """Where a fine-tuning of MODEL.WEIGHTS runs: OUTPUT_DIR, else beside the checkpoint.
+
+    There it is called EXP_NAME, else <method>_x<scale>.
+    """
+    if cfg.OUTPUT_DIR:
+        return Path(cfg.OUTPUT_DIR)
+    name = cfg.EXP_NAME or f"{cfg.METHOD}_x{cfg.DATASETS.LOW_SCALE:g}"
+    return checkpoints.named_run(name, Path(cfg.MODEL.WEIGHTS).parent)
 
 
 def run_parent(cfg: CfgNode) -> Path:
     """The folder in which runs of this kind are numbered: logs/<dataset>/<backbone>/<method>."""
     dataset = "+".join(Path(name).name for name in cfg.DATASETS.NAMES)
     backbone = cfg.MODEL.BACKBONE.get("TIMM_NAME", cfg.MODEL.BACKBONE.NAME)
-    return Path("logs") / dataset / backbone.replace("/", "_") / cfg.METHOD
+    return LOGS / dataset / backbone.replace("/", "_") / cfg.METHOD
+
+
+def named_run(name: str) -> Path | None:
+    """The run called `name` (--exp_name), of whatever dataset, backbone and method."""
+    found = sorted(LOGS.glob(f"*/*/*/{name}"))
+    if len(found) > 1:
+        raise ValueError(
+            f"Several runs are called {name}: {', '.join(map(str, found))}; name the one you mean "
+            "by its path."
+        )
+    return found[0] if found else None
 
 
 def recipe(saved: dict[str, Any]) -> dict[str, Any]:
     """The config in a checkpoint without what was of its run alone: where it began and went."""
     tree = configs.plain(saved["config"])
-    tree["RESUME"] = tree["OUTPUT_DIR"] = tree["MODEL"]["WEIGHTS"] = ""
+    tree["RESUME"] = tree["OUTPUT_DIR"] = tree["EXP_NAME"] = tree["MODEL"]["WEIGHTS"] = ""
     return tree

@@ -31,8 +31,8 @@ def evaluate(cfg: CfgNode, model: Embedder | None = None) -> Report:
     logbook.set_up_logging()
     device = seeded_device(cfg)
     model = ready(cfg, model, device)
-    tests = _test_splits(cfg)
-    folder, amp = _output_folder(cfg), build.amp_dtype(cfg, device)
+    tests = test_splits(cfg)
+    folder, amp = output_folder(cfg), build.amp_dtype(cfg, device)
     report = assess.report_on(cfg, model, build.test_sets(cfg, tests, device), amp, final=True)
     LOGGER.info("%s", report)
     files = assess.write_report(cfg, report, folder, {"weights": cfg.MODEL.WEIGHTS})
@@ -57,7 +57,7 @@ def calibrate(cfg: CfgNode, far: float, model: Embedder | None = None) -> dict[s
         )
     device = seeded_device(cfg)
     model = ready(cfg, model, device)
-    ((name, sides),) = build.test_sets(cfg, _test_splits(cfg), device).items()
+    ((name, sides),) = build.test_sets(cfg, test_splits(cfg), device).items()
     amp = build.amp_dtype(cfg, device)
     query, gallery = (
         assess.embedded(cfg, model, name, side, batches[0], amp, keep=True)
@@ -68,7 +68,7 @@ def calibrate(cfg: CfgNode, far: float, model: Embedder | None = None) -> dict[s
     found |= {"weights": cfg.MODEL.WEIGHTS, "fingerprint": fingerprint(model), "dataset": name}
     found["resolution"] = " - ".join(assess.resolution(batches[0]) for batches in sides)
     found |= assess.settings(cfg)
-    path = _output_folder(cfg) / "calibration.json"
+    path = output_folder(cfg) / "calibration.json"
     write_json(path, found)
     LOGGER.info(
         "A %s distance of at most %.4g means the same person: %.2f %% of same pairs pass, %g %% of "
@@ -129,7 +129,7 @@ def warn(name: str, warnings: list[str]) -> None:
         LOGGER.warning("%s: %s", name, warning)
 
 
-def _test_splits(cfg: CfgNode) -> dict[str, Splits]:
+def test_splits(cfg: CfgNode) -> dict[str, Splits]:
     """The test sets, looked through for trouble."""
     tests = {name: build.splits(cfg, name) for name in test_names(cfg)}
     for name, splits in tests.items():
@@ -137,7 +137,8 @@ def _test_splits(cfg: CfgNode) -> dict[str, Splits]:
     return tests
 
 
-def _output_folder(cfg: CfgNode) -> Path:
+def output_folder(cfg: CfgNode) -> Path:
+    """Where a test of `cfg` writes: see `evaluate`."""
     beside = Path(cfg.MODEL.WEIGHTS).parent
     of_a_run = cfg.MODEL.WEIGHTS and (beside / "config.yml").is_file()
     own = beside / f"test_{Path(cfg.MODEL.WEIGHTS).stem}"

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import AbstractContextManager, closing, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from reidtools.config import load as configs
 from reidtools.config.compat import flatten
 from reidtools.data.preflight import preflight
 from reidtools.data.samples import Sample, Splits, join_train
-from reidtools.engine import checkpoints, environment, logbook
+from reidtools.engine import checkpoints, environment, logbook, tracking
 from reidtools.engine.trainer import Trainer
 from reidtools.evaluation import Report
 from reidtools.modeling import weights
@@ -29,7 +29,7 @@ def train(cfg: CfgNode) -> Report:
 
     Everything that can be wrong is looked for before the first step. Writes the run's folder:
     config.yml, environment.txt, log.txt, metrics.jsonl, TensorBoard events, checkpoints,
-    metrics.json.
+    metrics.json; with LOG.MLFLOW they go to an MLflow server as well, if it answers.
     """
     logbook.set_up_logging()
     return run_training(cfg)
@@ -37,8 +37,12 @@ def train(cfg: CfgNode) -> Report:
 
 def run_training(cfg: CfgNode, published: Callable[[int], Path] | None = None) -> Report:
     """What `train` does; `published` says where checkpoints go that do not go into the run."""
-    parent = run_parent(cfg)
-    start = checkpoints.find_start(cfg.RESUME, cfg.OUTPUT_DIR, parent) if cfg.RESUME else None
+    if cfg.LOG.MLFLOW:
+        tracking.require_mlflow(cfg.LOG.MLFLOW_URI)
+    parent, wanted = run_parent(cfg), cfg.OUTPUT_DIR
+    if cfg.EXP_NAME and not wanted:
+        wanted = str(checkpoints.named_run(cfg.EXP_NAME, parent))
+    start = checkpoints.find_start(cfg.RESUME, wanted, parent) if cfg.RESUME else None
     device = seeded_device(cfg)
     assess.rehearse(cfg)
     samples, tests = _data(cfg)
@@ -51,20 +55,21 @@ def run_training(cfg: CfgNode, published: Callable[[int], Path] | None = None) -
         fitted = weights.fit(trainer.model, weights.state_of(weights.read(cfg.MODEL.WEIGHTS)))
         LOGGER.log(logging.INFO if fitted.complete else logging.WARNING, fitted.details())
 
-    run = _run_folder(cfg, start, parent)
+    run = _run_folder(wanted, start, parent, again=bool(cfg.RESUME))
     logbook.log_to(run / "log.txt")
     (run / "config.yml").write_text(configs.dump(cfg), encoding="utf-8")
     (run / "environment.txt").write_text(environment.describe(), encoding="utf-8")
     LOGGER.info(f"Resuming {start}" if start else f"Training into {run}")
     keeper = checkpoints.Checkpoints(run, cfg.SOLVER.CHECKPOINT_PERIOD, published)
-    report, best = _loop(cfg, trainer, tests, keeper, best)
-
-    final = {"model": trainer.model.state_dict(), "config": configs.dump(cfg)}
-    checkpoints.save(final, run / "model_final.pth")
-    about = {"epoch": cfg.SOLVER.MAX_EPOCH - 1, "best": best}
-    assess.write_report(cfg, report, run, about)
-    files = "\n".join(f"  {path}" for path in sorted({*run.iterdir(), *keeper.written}))
-    LOGGER.info("Best mAP %.2f after epoch %d. Written:\n%s", best["mAP"], best["epoch"], files)
+    with _tracker(cfg, run) as tracker:
+        report, best = _loop(cfg, trainer, tests, keeper, best, tracker)
+        final = {"model": trainer.model.state_dict(), "config": configs.dump(cfg)}
+        checkpoints.save(final, run / "model_final.pth")
+        about = {"epoch": cfg.SOLVER.MAX_EPOCH - 1, "best": best}
+        assess.write_report(cfg, report, run, about)
+        files = "\n".join(f"  {path}" for path in sorted({*run.iterdir(), *keeper.written}))
+        epoch, highest = best["epoch"], best["mAP"]
+        LOGGER.info("Best mAP %.2f after epoch %d. Written:\n%s", highest, epoch, files)
     return report
 
 
@@ -74,6 +79,7 @@ def _loop(
     tests: dict[str, Splits],
     keeper: checkpoints.Checkpoints,
     best: dict[str, Any],
+    tracker: tracking.Tracker | None,
 ) -> tuple[Report, dict[str, Any]]:
     """Train to the end: log, save and test as the config says. The last report and the best mAP."""
     batches = build.test_sets(cfg, tests, trainer.device)
@@ -83,6 +89,7 @@ def _loop(
         cfg.SOLVER.MAX_EPOCH,
         cfg.SOLVER.IMS_PER_BATCH,
         trainer.iteration,
+        tracker.log if tracker else None,
     )
     report, period, last = Report(), cfg.TEST.EVAL_PERIOD, cfg.SOLVER.MAX_EPOCH - 1
     with closing(log):
@@ -147,15 +154,29 @@ def _trainer(
     return build.trainer(cfg, model, objective, batches, generator)
 
 
-def _run_folder(cfg: CfgNode, start: Path | None, parent: Path) -> Path:
+def _tracker(cfg: CfgNode, run: Path) -> AbstractContextManager[tracking.Tracker | None]:
+    """What sends the run to MLflow, if LOG.MLFLOW asks for it."""
+    if not cfg.LOG.MLFLOW:
+        return nullcontext()
+    return tracking.Tracker(
+        run,
+        flatten(configs.plain(cfg)),
+        uri=cfg.LOG.MLFLOW_URI,
+        experiment=cfg.LOG.EXPERIMENT or "/".join(run_parent(cfg).parts[1:]),
+        name=cfg.EXP_NAME,
+    )
+
+
+def _run_folder(wanted: str, start: Path | None, parent: Path, *, again: bool) -> Path:
     """Where the run writes: a resumed one goes on where it was, unless that would mix two runs."""
     if not start:
-        return checkpoints.new_run(cfg.OUTPUT_DIR, parent, again=bool(cfg.RESUME))
-    elsewhere = cfg.OUTPUT_DIR and Path(cfg.OUTPUT_DIR).resolve() != start.parent.resolve()
+        return checkpoints.new_run(wanted, parent, again=again)
+    elsewhere = wanted and Path(wanted).resolve() != start.parent.resolve()
     if not elsewhere and checkpoints.is_newest(start):
         return start.parent
-    run = checkpoints.new_run(cfg.OUTPUT_DIR if elsewhere else "", parent)
-    reason = "as OUTPUT_DIR asks" if elsewhere else f"since {start.parent} has later checkpoints"
+    run = checkpoints.new_run(wanted if elsewhere else "", parent)
+    later = f"since {start.parent} has later checkpoints"
+    reason = "as OUTPUT_DIR or EXP_NAME asks" if elsewhere else later
     LOGGER.warning("The run goes on in %s, %s.", run, reason)
     return run
 
@@ -174,7 +195,7 @@ def _continue(cfg: CfgNode, trainer: Trainer, start: Path) -> dict[str, Any]:
         )
     now, then = (flatten(configs.plain(c)) for c in (cfg, state["config"]))
     for key in sorted(k for k in now.keys() | then.keys() if now.get(k) != then.get(k)):
-        if key not in ("RESUME", "OUTPUT_DIR"):
+        if key not in ("RESUME", "OUTPUT_DIR", "EXP_NAME") and not key.startswith("LOG."):
             LOGGER.warning("%s was %s in the checkpoint, is %s", key, then.get(key), now.get(key))
     try:
         trainer.load_state_dict(state)

@@ -1,26 +1,22 @@
 """A trained embedder at work: load it, embed pictures, find people."""
 
 import logging
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch.nn import functional as F
 from yacs.config import CfgNode
 
 from reidtools import build
+from reidtools.api.pictures import Pictures, model_of, named, vectors_of, writing
 from reidtools.api.recipes import recipe
+from reidtools.api.sources import about
 from reidtools.api.testing import filled
 from reidtools.config import load as configs
 from reidtools.data.datasets.listing import find_pictures
-from reidtools.data.samples import Sample
 from reidtools.engine import logbook
 from reidtools.evaluation import Ranking, Vectors, rank
-from reidtools.evaluation import embed as embed_batches
-from reidtools.evaluation.features import fingerprint
-from reidtools.files import make_folder
 from reidtools.modeling import Embedder, weights
 from reidtools.retrieval import (
     Accuracy,
@@ -61,9 +57,16 @@ def load(checkpoint: str | Path, device: str = "auto") -> Embedder:
     return model.to(build.device(cfg)).eval()
 
 
-def embed(model: Embedder, paths: Sequence[str | Path]) -> Vectors:
-    """The vectors of picture files with a `model` from `load`; pids and camids are -1 (unknown)."""
-    return _embedded(model.config, model, paths, strict=True, side="gallery")
+def embed(model: Embedder, pictures: Pictures) -> Vectors:
+    """The vectors of `pictures` with a `model` from `load`; pids and camids are -1 (unknown).
+
+    `pictures` are a folder, a picture file or uint8 RGB array (H, W, 3), or a list of files and
+    arrays; the paths of arrays are ``picture 0``, ``picture 1`` … by their place. Raises
+    FileNotFoundError for a path that is not there, OSError for a file that is no picture,
+    ValueError for another kind of array.
+    """
+    paths, arrays = named(pictures)
+    return vectors_of(model.config, model, paths, strict=True, arrays=arrays)
 
 
 def create_embeddings(
@@ -89,15 +92,15 @@ def create_embeddings(
             f"No file name in {cfg.DATASETS.ROOT} tells a person, so there are no centroids; name "
             "pictures like 0843_c1s4_054211_00.jpg, or put them into a folder for each person."
         )
-    model = _model(cfg)
-    with _output_folder(cfg) as folder:
-        found = _embedded(cfg, model, paths, strict, "gallery")
+    model = model_of(cfg)
+    with writing(cfg) as folder:
+        found = vectors_of(cfg, model, paths, strict, "gallery")
         vectors, names = found.vectors.numpy(), found.paths
         if centroids:
             vectors, names = means(vectors, [person_of(path, cfg.DATASETS.ROOT) for path in names])
         if normalize:
             vectors = F.normalize(torch.from_numpy(vectors)).numpy()
-        files = write_embeddings(folder, vectors, names, about=_about(cfg, model))
+        files = write_embeddings(folder, vectors, names, about=about(cfg, model))
     LOGGER.info("Written: %s %s, %s", files[0], vectors.shape, ", ".join(map(str, files[1:])))
     return files
 
@@ -119,15 +122,15 @@ def find_similar(
     logbook.set_up_logging()
     gallery, gallery_paths = read_embeddings(gallery_data)
     paths = find_pictures(cfg.DATASETS.ROOT, in_subfolders)
-    model = _model(cfg)
+    model = model_of(cfg)
     if model.dim != gallery.shape[1]:
         raise ValueError(
             f"The gallery in {gallery_data} has vectors of {gallery.shape[1]} values, "
             f"{cfg.MODEL.WEIGHTS} makes {model.dim}; make the gallery again with this model."
         )
-    check_about(gallery_data, _about(cfg, model))
-    with _output_folder(cfg) as folder:
-        query = _embedded(cfg, model, paths, strict, "query")
+    check_about(gallery_data, about(cfg, model))
+    with writing(cfg) as folder:
+        query = vectors_of(cfg, model, paths, strict, "query")
         hits = search(query.vectors.numpy(), gallery, topk)
         files = write_results(folder, query.paths, gallery_paths, hits)
         unit = F.normalize(query.vectors).numpy()
@@ -181,10 +184,10 @@ def infer(
     logbook.set_up_logging()
     root = cfg.DATASETS.ROOT
     sides = [find_pictures(query_dir, in_subfolders), find_pictures(root, in_subfolders)]
-    model = _model(cfg)
-    with _output_folder(cfg) as folder:
+    model = model_of(cfg)
+    with writing(cfg) as folder:
         query, gallery = (
-            _embedded(cfg, model, paths, strict, side)
+            vectors_of(cfg, model, paths, strict, side)
             for paths, side in zip(sides, ("query", "gallery"), strict=True)
         )
         names = [person_of(path, query_dir) for path in query.paths]
@@ -235,62 +238,3 @@ def _across_cameras(
         for side, pid, camid in zip((query, gallery), pids, camids, strict=True)
     )
     return rank(*known, topk=1)
-
-
-def _model(cfg: CfgNode) -> Embedder:
-    """The embedder in MODEL.WEIGHTS on its device, tried with a picture."""
-    model = filled(cfg).to(build.device(cfg))
-    build.try_out(cfg, model)
-    if cfg.INPUT.SCALE > 1 and cfg.TEST.QUERY_SCALE is cfg.TEST.GALLERY_SCALE is None:
-        LOGGER.warning(
-            "The model was trained on pictures %g times as coarse, and these are taken as they "
-            "are; set TEST.QUERY_SCALE and TEST.GALLERY_SCALE to make them so.",
-            cfg.INPUT.SCALE,
-        )
-    return model
-
-
-def _about(cfg: CfgNode, model: Embedder) -> dict[str, Any]:
-    """What must be the same for two embeddings to be compared."""
-    return {"weights": cfg.MODEL.WEIGHTS, "fingerprint": fingerprint(model)}
-
-
-def _embedded(
-    cfg: CfgNode, model: Embedder, paths: Sequence[str | Path], strict: bool, side: str
-) -> Vectors:
-    """The vectors of the pictures at `paths` on the CPU; what is no picture is told, left out.
-
-    Pictures are taken as they are, unless TEST.QUERY_SCALE or TEST.GALLERY_SCALE say otherwise.
-    """
-    unreadable: dict[str, str] = {}
-    scale = cfg.TEST[f"{side.upper()}_SCALE"] or 1.0
-    build.check_scales(f"TEST.{side.upper()}_SCALE", [scale], build.size_test(cfg))
-    samples = [Sample((str(path),), -1, -1, scale) for path in paths]
-    device = next(model.parameters()).device
-    batches = build.test_batches(cfg, samples, device, None if strict else unreadable)
-    amp = build.amp_dtype(cfg, device)
-    found = embed_batches(
-        model, batches, amp, "Embedding", **build.own(cfg.TEST, maker=embed_batches)
-    )
-    if not unreadable:
-        return found
-    first = "\n".join(f"  {message}" for message in [*unreadable.values()][:5])
-    told = f"{len(unreadable)} of {len(paths)} files are no pictures and are left out:\n{first}"
-    if len(unreadable) == len(paths):
-        raise ValueError(f"{told}\nRestore them, or name another folder.")
-    LOGGER.warning("%s", told)
-    rows = [i for i, path in enumerate(found.paths) if path not in unreadable]
-    kept = [found.paths[i] for i in rows]
-    return Vectors(found.vectors[rows], found.pids[rows], found.camids[rows], kept)
-
-
-@contextmanager
-def _output_folder(cfg: CfgNode) -> Iterator[Path]:
-    """OUTPUT_DIR, else output_dir; made now, so that what cannot be is told before the work."""
-    folder = make_folder(Path(cfg.OUTPUT_DIR or "output_dir"))
-    try:
-        yield folder
-    except BaseException:
-        with suppress(OSError):  # it was there, with other things in it
-            folder.rmdir()
-        raise

@@ -17,6 +17,12 @@ PICTURES = {
     "--strict": {"action": "store_true", "help": "stop at a file that is no picture"},
     "--print_freq": {"help": "has no effect: progress is a bar"},
 }
+# The words of tools that keep vectors in index/<experiment>.mat.
+INDEX = {
+    "--exp_name --exp-name": {"default": "", "metavar": "NAME", "help": "the run, or models/NAME"},
+    "--load_index --load-index": {"action": "store_true", "help": "read index/NAME.mat"},
+    "--save_index --save-index": {"action": "store_true", "help": "write index/NAME.mat"},
+}
 
 
 def parse(
@@ -55,6 +61,12 @@ def parse(
             metavar="PATH",
             help="go on from this checkpoint or run folder; without PATH from the run's newest",
         )
+        add(
+            "--exp_name",
+            "--exp-name",
+            metavar="NAME",
+            help="name the run, which --resume then finds by it; otherwise runs are exp0, exp1 …",
+        )
         add("--eval-only", action="store_true", help="test MODEL.WEIGHTS instead of training")
     for name, about in (more or {}).items():
         add(*name.split(), **about)
@@ -80,6 +92,8 @@ def parse(
     for name, (paths, _) in (keys or {}).items():
         value = getattr(args, name.lstrip("-").replace("-", "_"))
         args.opts += [word for path in paths if value is not None for word in (path, value)]
+    if trains and args.exp_name:
+        args.opts += ["EXP_NAME", args.exp_name]
     if trains and args.resume:
         args.opts += ["RESUME", args.resume]
     return args
@@ -93,6 +107,24 @@ def _split_resume(argv: list[str]) -> list[str]:
         if word == "--resume" and is_key:
             argv[i] = f"--resume={AUTO}"
     return argv
+
+
+def without_pairs(
+    lists: Sequence[Sequence[str] | None], opts: Sequence[str]
+) -> tuple[list[list[str]], list[str]]:
+    """Words that take several values take the KEY VALUE pairs behind them as well: give them back.
+
+    >>> without_pairs([["a.jpg", "MODEL.DEVICE", "cpu"], None], [])
+    ([['a.jpg'], []], ['MODEL.DEVICE', 'cpu'])
+    """
+    own, pairs = [], list(opts)
+    for given in lists:
+        words = [word.lstrip(" ") for word in given or ()]
+        keys = (i for i, word in enumerate(words) if re.fullmatch(r"[A-Z_]+(\.[A-Z_]\w*)*", word))
+        first = next((i for i in keys if not Path(words[i]).exists()), len(words))
+        own.append(words[:first])
+        pairs += words[first:]
+    return own, pairs
 
 
 def main(run) -> None:

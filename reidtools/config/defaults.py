@@ -112,8 +112,14 @@ def defaults() -> dict[str, Any]:
             "VISUALIZE_TOPK": 10,
             "VISUALIZE_MAX_NUMBER": 1_000_000,  # queries
         },
+        "LOG": {  # beside TensorBoard's events, which are always written
+            "MLFLOW": False,  # settings, figures and files to an MLflow server as well
+            "MLFLOW_URI": "",  # empty: MLFLOW_TRACKING_URI, else that of tools/dashboards.py
+            "EXPERIMENT": "",  # in MLflow; empty: <dataset>/<backbone>/<method>
+        },
         "METHOD": "baseline",  # names the folder of the run
-        "OUTPUT_DIR": "",  # empty: logs/<dataset>/<backbone>/<method>/exp<i>
+        "EXP_NAME": "",  # names the run; empty: exp<i>
+        "OUTPUT_DIR": "",  # empty: logs/<dataset>/<backbone>/<method>/<EXP_NAME>
         "RESUME": "",  # a checkpoint, a run folder, or auto for the newest of the run
         "SEED": 1,
         "DETERMINISTIC": False,

@@ -32,10 +32,25 @@ def read_picture(path: str | Path, out: np.ndarray) -> None:
         raise OSError(f"Cannot read the picture {path} ({error}); restore or remove it.") from error
     if picture is None:
         raise OSError(f"{path} is not a readable picture; restore or remove it.")
+    resize_into(picture, out)
+
+
+def resize_into(picture: np.ndarray, out: np.ndarray) -> None:
+    """Fill `out`, uint8 (H, W, 3), with a `picture` of any size, resized as `read_picture` does.
+
+    Raises ValueError for one that is not uint8 (height, width, 3).
+    """
+    import cv2
+
+    if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3 or not picture.size:
+        raise ValueError(
+            f"A picture is uint8 (height, width, 3), RGB; this array is {picture.dtype} "
+            f"{picture.shape}. Convert it, for example with (255 * x).astype('uint8')."
+        )
     height, width = out.shape[:2]
     shrinks = picture.shape[0] > height or picture.shape[1] > width
     way = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-    cv2.resize(picture, (width, height), dst=out, interpolation=way)
+    cv2.resize(np.ascontiguousarray(picture), (width, height), dst=out, interpolation=way)
 
 
 class Pictures:
@@ -47,7 +62,8 @@ class Pictures:
     3·H·W bytes each.
 
     A file that is no picture is an OSError. If `unreadable` is given, it is black instead, and the
-    message stands there under its path: for folders of which nobody has promised anything.
+    message stands there under its path: for folders of which nobody has promised anything. Of a
+    path among `arrays` no file is read: the picture is that array, uint8 RGB (height, width, 3).
     """
 
     def __init__(
@@ -56,10 +72,12 @@ class Pictures:
         size: tuple[int, int],
         labels: Mapping[int, int] | None = None,
         unreadable: dict[str, str] | None = None,
+        arrays: Mapping[str, np.ndarray] | None = None,
         *,
         cache: str = "off",
     ):
         self.samples, self.size, self.unreadable = samples, tuple(size), unreadable
+        self._arrays = arrays or {}
         self._pids = torch.tensor([labels[s.pid] if labels else s.pid for s in samples])
         self._camids = torch.tensor([s.camid for s in samples])
         self._kept: dict[int, np.ndarray] | None = {} if choose("cache", cache, CACHES) else None
@@ -93,7 +111,10 @@ class Pictures:
             return
         path = self.samples[index].paths[0]
         try:
-            read_picture(path, out)
+            if path in self._arrays:
+                resize_into(self._arrays[path], out)
+            else:
+                read_picture(path, out)
         except OSError as error:
             if self.unreadable is None:
                 raise

@@ -31,8 +31,8 @@ def new_run(output_dir: str, parent: Path, *, again: bool = False) -> Path:
             (run / "config.yml").touch(exist_ok=again)
         except FileExistsError as error:
             raise ValueError(
-                f"OUTPUT_DIR {run.absolute()} already holds a run; go on with --resume, choose "
-                "another folder or delete this one."
+                f"{run.absolute()} already holds a run; go on with --resume, choose another "
+                "OUTPUT_DIR or EXP_NAME (--exp_name), or delete that folder."
             ) from error
         return run
     make_folder(parent)
@@ -44,6 +44,15 @@ def new_run(output_dir: str, parent: Path, *, again: bool = False) -> Path:
             return run
         except FileExistsError:  # another process was faster
             number += 1
+
+
+def named_run(name: str, parent: Path) -> Path:
+    """The folder of the run called `name`; a name that is no plain one is a ValueError."""
+    if not re.fullmatch(r"\w[\w.+-]*", name):
+        raise ValueError(
+            f"EXP_NAME {name!r} cannot name a folder; use letters, digits and . _ + - only."
+        )
+    return parent / name
 
 
 def is_newest(checkpoint: Path) -> bool:

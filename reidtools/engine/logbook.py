@@ -4,6 +4,7 @@ import json
 import logging
 import sys
 import time
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from logging.handlers import MemoryHandler
 from pathlib import Path
@@ -67,7 +68,8 @@ class Logbook:
     """Writes the progress and the scores of a run into its folder.
 
     On a terminal the console shows a bar for the epoch, elsewhere a line for every report.
-    `first_iteration` is where this process starts counting, for the time that is left.
+    `first_iteration` is where this process starts counting, for the time that is left. `also` gets
+    what each epoch and each test gave, by name, and the epoch: a tracker elsewhere.
     """
 
     def __init__(
@@ -77,11 +79,12 @@ class Logbook:
         max_epoch: int,
         batch_size: int,
         first_iteration: int = 0,
+        also: Callable[[Mapping[str, float], int], None] | None = None,
     ):
         from torch.utils.tensorboard import SummaryWriter
 
         self.run, self.length, self.max_epoch = run, iterations_per_epoch, max_epoch
-        self.batch_size, self.first = batch_size, first_iteration
+        self.batch_size, self.first, self.also = batch_size, first_iteration, also
         self.events = SummaryWriter(str(run))
         self.metrics = (run / "metrics.jsonl").open("a", encoding="utf-8")
         self.seen, self.seen_at, self.trained = first_iteration, time.monotonic(), 0.0
@@ -109,10 +112,12 @@ class Logbook:
             | progress.losses
             | {"pictures_per_second": round(speed, 1)}
         )
-        for name, value in progress.losses.items():
-            self.events.add_scalar(f"Loss/{name}", value, progress.iteration)
-        self.events.add_scalar("lr", progress.lr, progress.iteration)
-        self.events.add_scalar("pictures_per_second", speed, progress.iteration)
+        scalars = {f"Loss/{name}": value for name, value in progress.losses.items()}
+        scalars |= {"lr": progress.lr, "pictures_per_second": speed}
+        for name, value in scalars.items():
+            self.events.add_scalar(name, value, progress.iteration)
+        if progress.epoch_done and self.also:
+            self.also(scalars, progress.epoch)
 
     def score(
         self,
@@ -128,8 +133,12 @@ class Logbook:
         """
         about = {"title": title} if title else {}
         self._record({"epoch": epoch, "dataset": dataset} | about | figures)
-        for name, value in figures.items():
-            self.events.add_scalar("/".join(filter(None, (title, dataset, name))), value, iteration)
+        place = f"{title}/{dataset}" if title else dataset
+        scalars = {f"{place}/{name}": value for name, value in figures.items()}
+        for name, value in scalars.items():
+            self.events.add_scalar(name, value, iteration)
+        if self.also:
+            self.also(scalars, epoch)
         self.seen_at = time.monotonic()
 
     def close(self) -> None:

@@ -63,15 +63,19 @@ class Report:
         """Mean of the plain mAP over the test sets: what the best checkpoint is chosen by."""
         return sum(row["mAP"] for row in self.figures.values()) / len(self.figures)
 
-    def __str__(self) -> str:
-        tables = [_table(self.figures)]
-        tables += [f"{title}\n{_table(rows)}" for title, rows in self.others.items()]
-        notes = [
+    @property
+    def notes(self) -> list[str]:
+        """What one must know to read the first table."""
+        return [
             f"Figures of {name} are of query and gallery at {pair}."
             for name, pair in self.resolutions.items()
             if pair != "HR - HR"
         ]
-        return "\n".join([*notes, "\n\n".join(tables)])
+
+    def __str__(self) -> str:
+        tables = [_table(self.figures)]
+        tables += [f"{title}\n{_table(rows)}" for title, rows in self.others.items()]
+        return "\n".join([*self.notes, "\n\n".join(tables)])
 
     def blocks(self) -> str:
         """Rank-k and mAP as centroids-reid and SNU_ReID print them, for what reads their output."""

@@ -43,13 +43,18 @@ def cross_entropy(
 class CrossEntropyLoss(nn.Module):
     """Which of the training people is it? Owns the classifier, a linear map without a bias.
 
+    With `hidden` the classifier is a small network: Linear to that many values, batch norm,
+    LeakyReLU with slope 0.1, then Linear to the people with a bias. Either way `dropout` is the
+    share of the last map's inputs that is set to 0 in training.
+
     Label smoothing (Szegedy et al., arXiv:1512.00567): of the target, `epsilon` is taken from the
     label and given to other classes; 0 is plain cross-entropy. `variant` says to which:
     ``uniform`` to all C classes, the label included (as in PyTorch, torchreid, TransReID);
     ``fastreid`` to the C - 1 others, with samples of loss exactly 0 left out of the mean. There a
     negative `epsilon` is adaptive: `alpha` times the probability that the label has already.
 
-    Raises `LookupError` for an unknown variant, `ValueError` for an epsilon that is no share.
+    Raises `LookupError` for an unknown variant, `ValueError` for an epsilon or a dropout that is no
+    share.
     """
 
     def __init__(
@@ -60,6 +65,8 @@ class CrossEntropyLoss(nn.Module):
         epsilon: float = 0.1,
         variant: str = "uniform",
         alpha: float = 0.2,
+        hidden: int = 0,
+        dropout: float = 0.0,
     ):
         super().__init__()
         choose("cross-entropy variant", variant, VARIANTS)
@@ -73,14 +80,24 @@ class CrossEntropyLoss(nn.Module):
                 f"epsilon is {epsilon}, which is no share of the target; choose one from 0 to "
                 "below 1 (a negative one, which is adaptive, needs variant 'fastreid')."
             )
+        if hidden < 0 or not 0 <= dropout < 1:
+            raise ValueError(
+                f"hidden is {hidden} and dropout {dropout}; choose a length, or 0 for none, and a "
+                "share from 0 to below 1."
+            )
         self.epsilon, self.variant, self.alpha = epsilon, variant, alpha
-        self.classifier = nn.Linear(dim, num_people, bias=False)
-        nn.init.normal_(self.classifier.weight, std=0.001)
+        self.before = nn.Sequential()
+        if hidden:
+            self.before.extend([nn.Linear(dim, hidden), nn.BatchNorm1d(hidden), nn.LeakyReLU(0.1)])
+        self.before.append(nn.Dropout(dropout))
+        self.classifier = nn.Linear(hidden or dim, num_people, bias=bool(hidden))
+        if not hidden:  # a hidden layer would learn next to nothing through weights this small
+            nn.init.normal_(self.classifier.weight, std=0.001)
 
     def forward(self, embeddings: Tensor, pids: Tensor) -> Tensor:
         """(B, D) after the neck, (B,) labels -> scalar."""
         return cross_entropy(
-            self.classifier(embeddings),
+            self.classifier(self.before(embeddings)),
             pids,
             epsilon=self.epsilon,
             variant=self.variant,

@@ -9,6 +9,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from reidtools.files import make_folder, write_json, write_whole
+from reidtools.retrieval.model import check_same
 
 NAMES = ("embeddings.npy", "paths.npy")
 CURE = "make both files again with tools/create_embeddings.py"
@@ -25,8 +26,8 @@ def write_embeddings(
 
     ``{prefix}embeddings.npy`` is float32, ``{prefix}paths.npy`` unicode. Both are complete on disk
     before the first replaces an older one. What is known `about` them, the ``fingerprint`` of the
-    model and the name of its ``weights``, goes to ``{prefix}embeddings.json``. Raises ValueError,
-    before anything is written, for what `read_embeddings` would refuse.
+    model, the name of its ``weights`` and its settings, goes to ``{prefix}embeddings.json``. Raises
+    ValueError, before anything is written, for what `read_embeddings` would refuse.
     """
     names = np.array([str(path) for path in paths], dtype=np.str_)
     rows = _checked(np.asarray(vectors), names, "These embeddings", "embed pictures first")
@@ -57,15 +58,11 @@ def check_about(folder: str | Path, about: dict[str, Any], prefix: str = "") -> 
     if not note.is_file():
         return
     try:
-        known = json.loads(note.read_text(encoding="utf-8"))
-        theirs, weights = known["fingerprint"], known["weights"]
+        known = dict(json.loads(note.read_text(encoding="utf-8")))
+        known["fingerprint"], known["weights"]
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{note} is torn; {CURE}.") from error
-    if theirs != about["fingerprint"]:
-        raise ValueError(
-            f"The embeddings in {folder} were made by {weights}, and this model is "
-            f"{about['weights']}; their distances would mean nothing: {CURE}."
-        )
+    check_same(f"The folder of embeddings {folder}", (0, known), (0, about))
 
 
 def read_embeddings(folder: str | Path, prefix: str = "") -> tuple[np.ndarray, list[str]]:

@@ -40,6 +40,8 @@ def write_results(
 
     def found() -> Iterator[tuple[str, dict[str, np.ndarray]]]:
         for query, indices, distances in zip(queries, *hits, strict=True):
+            there = indices >= 0
+            indices, distances = indices[there], distances[there]
             # As objects, every path is in memory once, however often it was found.
             yield query, {"indices": indices, "paths": gallery[indices], "distances": distances}
 
@@ -68,21 +70,23 @@ def write_csv(
     gallery_paths: Sequence[str | Path],
     hits: Hits,
     root: str | Path | None = None,
+    people: Sequence[str] | None = None,
 ) -> None:
     """Write a line for each query into the CSV file `path`: its name and its nearest picture.
 
     The predicted class is the person of that picture, as `person_of` tells from its name or its
-    folder in `root`: a whole number without leading zeros, a name, or nothing. Distances are 1 -
-    cosine.
+    folder in `root`: a whole number without leading zeros, a name, or nothing; or what `people`
+    (Q,) say instead. Distances are 1 - cosine. A query without hits has only its name and class.
     """
     queries, gallery = _checked(query_paths, gallery_paths, hits)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
-    for query, indices, distances in zip(queries, *hits, strict=True):
-        best = gallery[indices[0]]
-        person = tidy(person_of(best, root))
-        writer.writerow((Path(query).name, person, Path(best).name, f"{distances[0]:.6f}"))
+    for place, (query, indices, distances) in enumerate(zip(queries, *hits, strict=True)):
+        best = gallery[indices[0]] if indices[0] >= 0 else ""
+        person = people[place] if people is not None else tidy(person_of(best, root))
+        far = f"{distances[0]:.6f}" if best else ""
+        writer.writerow((Path(query).name, person, Path(best).name, far))
     make_folder(Path(path).parent)
     # File names that are not UTF-8 keep their bytes.
     data = text.getvalue().encode(errors="surrogateescape")
@@ -96,7 +100,10 @@ def _checked(
     queries, gallery = [str(path) for path in query_paths], [str(path) for path in gallery_paths]
     shape, numbers = hits.indices.shape, hits.indices
     fits = len(shape) == 2 and shape == hits.distances.shape and shape[0] == len(queries)
-    if not (fits and numbers.size and 0 <= numbers.min() <= numbers.max() < len(gallery)):
+    if fits and numbers.size:
+        nothing = (numbers == -1) & np.isinf(hits.distances)
+        fits = bool((((numbers >= 0) & (numbers < len(gallery))) | nothing).all())
+    if not (fits and numbers.size):
         raise ValueError(
             f"Hits {shape} do not belong to {len(queries)} queries and {len(gallery)} gallery "
             "pictures; give the paths of the vectors that were searched, in their order."

@@ -34,6 +34,14 @@ def test_resume_with_and_without_a_path(text, resume, rest):
     assert args.opts == [*rest, "RESUME", resume]
 
 
+def test_a_run_may_have_a_name():
+    assert words("--exp_name hog SEED 3").opts == ["SEED", "3", "EXP_NAME", "hog"]
+    args = words("--resume --exp-name hog")
+    assert args.opts == ["EXP_NAME", "hog", "RESUME", "auto"]
+    with pytest.raises(SystemExit):
+        parse("A tool.", ["--exp_name", "hog"])  # it makes no run
+
+
 def test_no_gpus_means_the_cpu():
     assert words("--num-gpus 0").opts == ["MODEL.DEVICE", "cpu"]
 

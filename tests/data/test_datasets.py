@@ -249,6 +249,14 @@ def test_folder_takes_cameras_from_names_if_all_have_one(tmp_path, draw):
     assert people(load_folder(tmp_path).gallery) == [(0, 1), (0, 1)]
 
 
+def test_folder_leaves_out_junk(tmp_path, draw):
+    draw(tmp_path / "query", "7/7_c1_01.jpg")
+    draw(tmp_path / "gallery", "-1/-1_c2_01.jpg", "0000/0000_c2_01.jpg", "7/7_c2_01.jpg")
+    splits = load_folder(tmp_path)
+    assert people(splits.query) == [(1, 0)]
+    assert people(splits.gallery) == [(0, 1), (1, 1)]
+
+
 def test_folder_may_count_cameras_from_0(tmp_path, draw):
     draw(tmp_path / "query", "7/7_c0_01.jpg")
     draw(tmp_path / "gallery", "7/7_c1_01.jpg")

@@ -30,6 +30,19 @@ def test_a_run_is_written_to_console_file_metrics_and_events(tmp_path, capsys):
     assert events.Scalars("toy/mAP")[0].step == 10
 
 
+def test_epochs_and_tests_are_told_elsewhere_as_well(tmp_path):
+    told = []
+    book = Logbook(tmp_path, 10, 2, 4, also=lambda figures, epoch: told.append((epoch, figures)))
+    book.write(Progress(0, 5, 1e-3, False, {"total": 0.7}))
+    book.write(Progress(0, 10, 1e-3, True, {"total": 0.5}))
+    book.score(0, 10, "toy", {"mAP": 25.0})
+    book.score(0, 10, "toy", {"mAP": 30.0}, "Oracle")
+    book.close()
+    assert [epoch for epoch, _ in told] == [0, 0, 0]
+    assert told[0][1].keys() == {"Loss/total", "lr", "pictures_per_second"}
+    assert [figures for _, figures in told[1:]] == [{"toy/mAP": 25.0}, {"Oracle/toy/mAP": 30.0}]
+
+
 def test_setting_up_again_lets_go_of_the_old_file(tmp_path):
     set_up_logging()
     log_to(tmp_path / "first.txt")

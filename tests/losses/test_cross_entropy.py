@@ -57,6 +57,36 @@ def test_the_loss_owns_a_classifier_that_starts_undecided():
     assert value.item() == pytest.approx(math.log(50), rel=1e-2)
 
 
+def test_a_hidden_layer_and_dropout_before_the_classifier():
+    torch.manual_seed(0)
+    loss = CrossEntropyLoss(6, 3, epsilon=0, hidden=4, dropout=0.5)
+    first, norm, bend, drop = loss.before
+    assert (first.in_features, first.out_features, norm.num_features) == (6, 4, 4)
+    assert (bend.negative_slope, drop.p) == (0.1, 0.5)
+    assert loss.classifier.bias is not None and loss.classifier.weight.std() > 0.1
+    embeddings, pids = torch.randn(5, 6), torch.tensor([0, 1, 2, 0, 1])
+    assert loss(embeddings, pids) != loss(embeddings, pids)
+    loss.eval()
+    scale = norm.running_var.add(norm.eps).rsqrt()
+    inside = (first(embeddings) - norm.running_mean) * scale
+    logits = loss.classifier(inside.clamp(min=0) + 0.1 * inside.clamp(max=0))
+    own = logits.log_softmax(1)[torch.arange(5), pids]
+    assert loss(embeddings, pids).item() == pytest.approx(-own.mean().item(), rel=1e-5)
+
+
+def test_dropout_alone_is_of_the_embeddings():
+    loss = CrossEntropyLoss(64, 3, dropout=0.5)
+    assert list(loss.state_dict()) == ["classifier.weight"]  # as ever: old checkpoints fit
+    dropped = loss.before(torch.ones(100, 64))
+    assert 0.4 < (dropped == 0).float().mean() < 0.6 and dropped.max() == 2
+
+
+@pytest.mark.parametrize("options", [{"hidden": -1}, {"dropout": 1.0}, {"dropout": -0.1}])
+def test_impossible_layers_are_refused(options):
+    with pytest.raises(ValueError, match="choose a length, or 0 for none, and a share"):
+        CrossEntropyLoss(4, 3, **options)
+
+
 def test_forward_classifies_the_embeddings():
     loss = CrossEntropyLoss(3, 3, epsilon=0.3, variant="fastreid")
     torch.nn.init.eye_(loss.classifier.weight)

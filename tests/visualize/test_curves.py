@@ -1,10 +1,12 @@
+import io
+
 import pytest
 import torch
 from PIL import Image
 
 from reidtools.evaluation.verification import Verification
-from reidtools.visualize import curves
-from reidtools.visualize.curves import cmc_curves, roc_curves
+from reidtools.visualize import curves, figures
+from reidtools.visualize.curves import ap_histogram, cmc_curves, progress_curves, roc_curves
 
 pytest.importorskip("matplotlib", reason="pip install 'reidtools[plots]'")
 
@@ -20,13 +22,13 @@ def verification():
 @pytest.fixture
 def axes(monkeypatch):
     """The axes of everything drawn, in order."""
-    seen, save = [], curves._save
+    seen, save = [], curves.save
 
     def look(figure, axes, path):
         seen.append(axes)
         save(figure, axes, path)
 
-    monkeypatch.setattr(curves, "_save", look)
+    monkeypatch.setattr(curves, "save", look)
     return seen
 
 
@@ -71,7 +73,7 @@ def test_no_curves_are_refused(draw, tmp_path):
 
 
 def test_a_missing_matplotlib_is_told(tmp_path, monkeypatch):
-    monkeypatch.setattr(curves, "find_spec", lambda name: None)
+    monkeypatch.setattr(figures, "find_spec", lambda name: None)
     with pytest.raises(ImportError, match=r"run pip install 'reidtools\[plots\]'"):
         cmc_curves({"a": CMC}, tmp_path / "cmc.png")
 
@@ -90,3 +92,24 @@ def test_a_picture_that_fails_leaves_the_old_one(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="disk full"):
         cmc_curves({"a": CMC / 2}, path)
     assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]
+
+
+def test_the_course_of_a_run(tmp_path, axes):
+    lines = {"mAP": ((1, 3), (10.0, 20.0)), "Rank-1": ((3,), (50.0,))}
+    progress_curves(lines, tmp_path / "run.png", title="Scores", height="%")
+    first, second = axes[0].get_lines()
+    assert list(first.get_xdata()) == [1, 3] and list(first.get_ydata()) == [10, 20]
+    assert second.get_marker() == "o" and second.get_label() == "Rank-1 (last 50)"
+    assert axes[0].get_title() == "Scores" and axes[0].get_ylabel() == "%"
+    assert all(tick == round(tick) for tick in axes[0].get_xticks())
+
+
+def test_how_precision_is_spread(axes):
+    file = io.BytesIO()
+    ap_histogram(torch.tensor([1, 1, 0.5, 0, torch.nan]), file, bins=4)
+    assert [bar.get_height() for bar in axes[0].patches] == [1, 0, 1, 2]
+    (mean,) = axes[0].get_lines()
+    assert mean.get_label() == "mean, the mAP (62.50%)"
+    assert Image.open(file).size == (800, 600)
+    with pytest.raises(ValueError, match="at least one"):
+        ap_histogram(torch.tensor([torch.nan]), io.BytesIO())

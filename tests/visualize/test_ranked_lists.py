@@ -4,8 +4,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from reidtools.visualize import ranked_lists as module
-from reidtools.visualize.ranked_lists import BLACK, GREEN, RED, ranked_list, write_ranked_lists
+from reidtools.visualize.images import file_names
+from reidtools.visualize.ranked_lists import (
+    BLACK,
+    GREEN,
+    GREY,
+    RED,
+    ranked_list,
+    write_ranked_lists,
+)
 
 BLUE, ORANGE, WHITE = (0, 0, 200), (250, 140, 10), (255, 255, 255)
 
@@ -75,7 +82,7 @@ def test_files_are_called_like_their_queries(draw, tmp_path):
 
 def test_a_number_does_not_take_the_name_of_another_query():
     paths = ["x/a.jpg", "y/a.jpg", "a_2.jpg", "A.png", "a_2.png", "b.jpg"]
-    assert module._names(paths) == ["a", "a_3", "a_2", "A_4", "a_2_2", "b"]
+    assert file_names(paths) == ["a", "a_3", "a_2", "A_4", "a_2_2", "b"]
 
 
 def test_no_more_than_asked_for(draw, tmp_path):
@@ -98,3 +105,34 @@ def test_shapes_that_do_not_fit_are_refused(draw, tmp_path, columns):
     with pytest.raises(ValueError, match="2 queries, columns .*; give columns and verdicts a row"):
         write_ranked_lists(["a", "b"], ["c"], columns, np.zeros((2, 2), bool), tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_nobody_knows_is_grey(draw):
+    made = ranked_list(draw("a.png"), [draw("b.png")] * 2, [None, True])
+    assert framed(made[:, 138:266], GREY, BLUE) and framed(made[:, 268:], GREEN, BLUE)
+
+
+def test_captions_stand_below_and_change_nothing_above(draw, tmp_path):
+    blue, orange = draw("blue.png"), draw("orange.png", ORANGE)
+    plain = ranked_list(blue, [orange, blue], [True, False], topk=3)
+    made = ranked_list(blue, [orange, blue], [True, False], topk=3, captions=["c1", "c2", ""])
+    assert made.shape == (276, plain.shape[1], 3) and (made[:256] == plain).all()
+    strip = made[256:]
+    assert (strip[:, :128] < 255).any() and (strip[:, 138:266] < 255).any()
+    assert (strip[:, 128:138] == 255).all() and (strip[:, 268:] == 255).all()
+    with pytest.raises(ValueError, match="2 captions .*; give each its own"):
+        ranked_list(blue, [orange, blue], [True, False], captions=["c1", "c2"])
+
+
+def test_captions_of_files_follow_their_hits(draw, tmp_path):
+    gallery, query = [draw("g/orange.png", ORANGE), draw("g/blue.png")], draw("q/a.png")
+    columns, right = np.array([[1, -1, 0]]), np.array([[None, None, True]], object)
+    captions = [["c1", "c2  0.9", "nobody", "c3  0.5"]]
+    (file,) = write_ranked_lists([query], gallery, columns, right, tmp_path, captions=captions)
+    expected = ranked_list(
+        query, gallery[::-1], [None, True], topk=3, captions=["c1", "c2  0.9", "c3  0.5"]
+    )
+    assert (np.asarray(Image.open(file)) == expected).all()
+    for wrong in ([["c1"]], captions * 2):
+        with pytest.raises(ValueError, match="give each of the 1 queries 4 of them"):
+            write_ranked_lists([query], gallery, columns, right, tmp_path, captions=wrong)

@@ -10,6 +10,7 @@ from reidtools.registry import DATASETS
 
 LOG = logging.getLogger("reidtools")
 CAMERA = re.compile(r"_c(\d+)")
+JUNK = re.compile(r"-\d+")
 
 
 def load_folder(path: str | Path) -> Splits:
@@ -19,6 +20,8 @@ def load_folder(path: str | Path) -> Splits:
     train counts its people on its own. If every file name tells a camera (``…_c2…``), that is the
     camid; otherwise train and query get camera 0 and gallery camera 1, so that the usual rule,
     which ignores matches from the query's own camera, leaves the matches in.
+
+    A negative number, such as Market-1501's -1, is no person but junk, which is left out.
 
     A split may be missing, but not all three (`FileNotFoundError`); pictures outside an id folder
     are a `ValueError`.
@@ -69,7 +72,11 @@ def _by_person(split: Path) -> dict[str, list[Path]]:
             f"{len(loose)} pictures lie directly in {split}, such as {loose[0].name}; move each "
             f"into a folder of its person, such as {split}/0001/{loose[0].name}."
         )
-    people = (entry for entry in split.iterdir() if entry.is_dir() and entry.name[0] != ".")
+    people = (
+        entry
+        for entry in split.iterdir()
+        if entry.is_dir() and entry.name[0] != "." and not JUNK.fullmatch(entry.name)
+    )
     return {person.name: pictures(person) for person in sorted(people)}
 
 

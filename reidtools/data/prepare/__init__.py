@@ -1,7 +1,8 @@
 """Datasets made from others, or from what their authors release: each once, before any training."""
 
 from reidtools.data.prepare.files import Made
+from reidtools.data.prepare.grouped import prepare_grouped
 from reidtools.data.prepare.lowres import make_low_resolution
 from reidtools.data.prepare.prw import prepare_prw
 
-__all__ = ["Made", "make_low_resolution", "prepare_prw"]
+__all__ = ["Made", "make_low_resolution", "prepare_grouped", "prepare_prw"]
