@@ -40,6 +40,13 @@ setup(
         "export": ["onnx>=1.16", "onnxscript>=0.1", "onnxruntime>=1.18"],
         "plots": ["matplotlib>=3.8", "scikit-learn>=1.4"],
         "umap": ["umap-learn>=0.5.6"],
-        "dev": ["pytest>=8", "ruff>=0.6", "mypy>=1.10", "matplotlib>=3.8", "scikit-learn>=1.4"],
+        "dev": [
+            "mlflow>=2.14",
+            "pytest>=8",
+            "ruff>=0.6",
+            "mypy>=1.10",
+            "matplotlib>=3.8",
+            "scikit-learn>=1.4",
+        ],
     },
 )
