@@ -39,6 +39,7 @@ from reidtools.files import make_folder, write_json, write_whole
 from reidtools.modeling import Embedder
 from reidtools.registry import choose
 from reidtools.visualize import curves
+from reidtools.visualize.figures import require_matplotlib
 from reidtools.visualize.ranked_lists import write_ranked_lists
 
 LOGGER = logging.getLogger("reidtools")
@@ -62,7 +63,7 @@ def rehearse(cfg: CfgNode) -> None:
     query = Vectors(drawn, people, cameras)
     measure(cfg, Report(), "rehearsal", query, query, cfg.TEST.TOPK)
     if cfg.TEST.PLOTS:
-        curves.require_matplotlib()
+        require_matplotlib()
 
 
 def report_on(
@@ -152,6 +153,16 @@ def embedded(
             write_whole(path, write)
             LOGGER.info("Kept in %s", path)
     return vectors.to(batches.device) if batches.device.type == "cuda" else vectors
+
+
+def as_asked(
+    cfg: CfgNode, model: Embedder, name: str, sides: Sides, amp: torch.dtype | None
+) -> list[Vectors]:
+    """Query and gallery of a test set at the resolutions asked for, kept as `embedded` does."""
+    return [
+        embedded(cfg, model, name, side, batches[0], amp, keep=True)
+        for side, batches in zip(("query", "gallery"), sides, strict=True)
+    ]
 
 
 def _sources(cfg: CfgNode, batches: Batches, amp: torch.dtype | None) -> dict[str, str]:

@@ -86,12 +86,13 @@ def add_to_gallery(
     if not paths:
         return gallery
     model = model_of(cfg)
-    gallery.check_model(model.dim, about(cfg, model))
+    told = about(cfg, model)
+    gallery.check_model(model.dim, told)
     vectors = vectors_of(cfg, model, paths, strict)
     gallery = Gallery.open(folder, verify=True)  # embedding may have taken long
     known = np.unique(gallery.pids).tolist()
     vectors = with_people(vectors, source, gallery.names, known)
-    gallery.add(vectors, about(cfg, model))
+    gallery.add(vectors, told)
     gallery.save()
     LOGGER.info("Added %d pictures to the gallery %s: %s", len(vectors), folder, gallery)
     return gallery

@@ -19,7 +19,7 @@ from reidtools.evaluation.features import fingerprint
 from reidtools.modeling import Embedder
 from reidtools.registry import choose
 from reidtools.visualize.activations import activation_maps, write_activations
-from reidtools.visualize.curves import require_matplotlib
+from reidtools.visualize.figures import require_matplotlib
 from reidtools.visualize.history import read_history
 from reidtools.visualize.maps import embedding_map, require_method
 from reidtools.visualize.page import write_page
@@ -63,13 +63,8 @@ def look(
     drawn: dict[str, list[Path]] = {}
     for name, sides in tests.items():
         if "map" in kinds:
-            if "page" in kinds:
-                pair = report.ranked[name][:2]
-            else:
-                pair = [
-                    assess.embedded(cfg, model, name, side, batches[0], amp, keep=True)
-                    for side, batches in zip(("query", "gallery"), sides, strict=True)
-                ]
+            ranked = report.ranked[name] if "page" in kinds else None
+            pair = ranked[:2] if ranked else assess.as_asked(cfg, model, name, sides, amp)
             file = folder / f"map_{method}{marks[name]}.png"
             _draw_map(*pair, file, method, cfg.SEED)
             drawn[f"Embeddings of {name}"] = [file]

@@ -9,11 +9,10 @@ from yacs.config import CfgNode
 
 from reidtools import build
 from reidtools.api.pictures import model_of, vectors_of, writing
-from reidtools.api.recipes import get_config, named_run
+from reidtools.api.recipes import find_run, get_config
 from reidtools.api.searching import Found, ask, expand_queries, write_found
-from reidtools.api.sources import about, check_index
+from reidtools.api.sources import about, check_index, embedded
 from reidtools.api.testing import test_names
-from reidtools.data.samples import Sample
 from reidtools.engine import logbook
 from reidtools.evaluation import Ranking, Vectors, rank
 from reidtools.modeling import Embedder
@@ -35,7 +34,7 @@ def experiment_config(
     """
     cfg = get_config(files, overrides)
     if name and not cfg.MODEL.WEIGHTS:
-        folder = named_run(name) or Path("models") / name
+        folder = find_run(name) or Path("models") / name
         if not (folder / "best.pth").is_file():
             raise FileNotFoundError(
                 f"There is no run called {name} in logs/ and no models/{name}/best.pth; train with "
@@ -93,7 +92,7 @@ def evaluate_index(cfg: CfgNode, path: Path, *, load: bool = False, save: bool =
     model = model_of(cfg)
     query, gallery, told = _gallery(cfg, model, kept, path)
     if query is None:
-        query = _embedded(cfg, model, build.splits(cfg, _test_set(cfg)).query)
+        query = embedded(cfg, model, build.splits(cfg, _test_set(cfg)).query, strict=True)
     if save:
         write_matlab(path, gallery, query, told)
         LOGGER.info("Written: %s", path)
@@ -115,7 +114,7 @@ def _gallery(cfg: CfgNode, model: Embedder, kept: Kept | None, path: Path) -> Ke
     """What was `kept` at `path`, if `model` made it, or the gallery embedded now."""
     if kept is None:
         samples = build.splits(cfg, _test_set(cfg)).gallery
-        return None, _embedded(cfg, model, samples), about(cfg, model)
+        return None, embedded(cfg, model, samples, strict=True), about(cfg, model)
     query, gallery, told = kept
     check_index(cfg, model, path, gallery, told)
     try:  # the file has no paths
@@ -132,12 +131,6 @@ def _gallery(cfg: CfgNode, model: Embedder, kept: Kept | None, path: Path) -> Ke
         _test_set(cfg),
     )
     return query, gallery, told
-
-
-def _embedded(cfg: CfgNode, model: Embedder, samples: Sequence[Sample]) -> Vectors:
-    found = vectors_of(cfg, model, [sample.paths[0] for sample in samples], strict=True)
-    pids, camids = ([getattr(s, name) for s in samples] for name in ("pid", "camid"))
-    return Vectors(found.vectors, pids, camids, found.paths)
 
 
 def _test_set(cfg: CfgNode) -> str:

@@ -63,7 +63,7 @@ def _start(cfg: CfgNode, files: Sequence[str | Path]) -> Path | None:
     run = cfg.OUTPUT_DIR
     if cfg.EXP_NAME and not run:
         own = checkpoints.named_run(cfg.EXP_NAME, run_parent(cfg))
-        run = str(own if files or own.is_dir() else named_run(cfg.EXP_NAME) or own)
+        run = str(own if files or own.is_dir() else find_run(cfg.EXP_NAME) or own)
     return checkpoints.start_of(cfg.RESUME, run, run_parent(cfg))
 
 
@@ -85,7 +85,7 @@ def run_parent(cfg: CfgNode) -> Path:
     return LOGS / dataset / backbone.replace("/", "_") / cfg.METHOD
 
 
-def named_run(name: str) -> Path | None:
+def find_run(name: str) -> Path | None:
     """The run called `name` (--exp_name), of whatever dataset, backbone and method."""
     found = sorted(LOGS.glob(f"*/*/*/{name}"))
     if len(found) > 1:

@@ -28,6 +28,7 @@ from reidtools.retrieval import (
     write_results,
 )
 from reidtools.visualize.ranked_lists import write_ranked_lists
+from reidtools.visualize.text import camera_and_score
 
 LOGGER = logging.getLogger("reidtools")
 UNKNOWN = "unknown"
@@ -154,13 +155,13 @@ def _draw(folder: Path, found: Found, gallery: Gallery, query_paths: Sequence[st
     right = np.full(hits.indices.shape, None, dtype=object)
     captions = []
     for place, (name, own) in enumerate(zip(names, hits.indices.tolist(), strict=True)):
-        texts = [_camera(camera_of(drawn[place]))]
+        texts = [camera_and_score(camera_of(drawn[place]))]
         for rank, row in enumerate(own):
             person = gallery.person(row) if row >= 0 else ""
             if name and person:
                 right[place, rank] = same_person(name, person)
-            score = f"{1 - hits.distances[place, rank]:.4f}" if row >= 0 else ""
-            texts.append(f"{_camera(gallery.camids[row]) if row >= 0 else ''}  {score}".strip())
+            score = 1 - hits.distances[place, rank]
+            texts.append(camera_and_score(gallery.camids[row], score, 4) if row >= 0 else "")
         captions.append(texts)
     return write_ranked_lists(drawn, gallery.paths, hits.indices, right, folder, captions=captions)
 
@@ -241,10 +242,6 @@ def _cameras(paths: Sequence[str | Path]) -> list[set[int]]:
             "hidden; name queries like 0843_c1s4_054211_00.jpg, or do not hide the same camera."
         )
     return cameras
-
-
-def _camera(camid: int) -> str:
-    return f"c{camid + 1}" if camid >= 0 else ""
 
 
 def _person(path: str, gallery: Gallery) -> str:

@@ -52,7 +52,7 @@ def reader_of(
                 raise ValueError(
                     f"The dataset {source} has no gallery pictures; name a folder of pictures."
                 )
-            return lambda model: _embedded(cfg, model, samples, strict)
+            return lambda model: embedded(cfg, model, samples, strict)
     paths = find_pictures(source, in_subfolders)
     return lambda model: with_people(vectors_of(cfg, model, paths, strict), source, names)
 
@@ -76,7 +76,8 @@ def about(cfg: CfgNode, model: Embedder) -> dict[str, Any]:
     }
 
 
-def _embedded(cfg: CfgNode, model: Embedder, samples: list[Sample], strict: bool) -> Vectors:
+def embedded(cfg: CfgNode, model: Embedder, samples: list[Sample], strict: bool) -> Vectors:
+    """The vectors of `samples`, with their people and cameras; `strict`: see `vectors_of`."""
     known = {sample.paths[0]: sample for sample in samples}
     found = vectors_of(cfg, model, list(known), strict)
     own = [known[path] for path in found.paths]

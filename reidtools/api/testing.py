@@ -59,10 +59,7 @@ def calibrate(cfg: CfgNode, far: float, model: Embedder | None = None) -> dict[s
     model = ready(cfg, model, device)
     ((name, sides),) = build.test_sets(cfg, test_splits(cfg), device).items()
     amp = build.amp_dtype(cfg, device)
-    query, gallery = (
-        assess.embedded(cfg, model, name, side, batches[0], amp, keep=True)
-        for side, batches in zip(("query", "gallery"), sides, strict=True)
-    )
+    query, gallery = assess.as_asked(cfg, model, name, sides, amp)
     pairs = verify(query, gallery, **build.own(cfg.TEST, maker=verify))
     found = pairs.calibration(far)
     found |= {"weights": cfg.MODEL.WEIGHTS, "fingerprint": fingerprint(model), "dataset": name}

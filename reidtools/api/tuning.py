@@ -67,11 +67,12 @@ def _tuning(cfg: CfgNode) -> Tuning:
     """What `cfg` asks for: a new fine-tuning, or to go on with one."""
     source, scale, resume = cfg.MODEL.WEIGHTS, cfg.DATASETS.LOW_SCALE, cfg.RESUME
     named = Path(resume) if resume and resume != checkpoints.AUTO else None
-    if named and _settings(run := named if named.is_dir() else named.parent, cfg.METHOD):
-        before = _settings(run, cfg.METHOD)
-        tuned, scale = before["MODEL"]["WEIGHTS"], before["DATASETS"]["LOW_SCALE"]
-        _check_same(source or tuned, tuned, run)
-        return Tuning(tuned, scale, run, resume)
+    if named:
+        run = named if named.is_dir() else named.parent
+        if before := _settings(run, cfg.METHOD):
+            tuned = before["MODEL"]["WEIGHTS"]
+            _check_same(source or tuned, tuned, run)
+            return Tuning(tuned, before["DATASETS"]["LOW_SCALE"], run, resume)
     if named and not source:  # SNU_ReID says MODEL.RESUME_TRAINING where it begins to tune
         source = cfg.MODEL.WEIGHTS = resume
     if not source:

@@ -85,12 +85,12 @@ def _unreadable(paths: Iterable[str]) -> list[str]:
     if not bad:
         return []
     return [
-        f"{len(bad)} of {len(unique)} pictures cannot be read: {_first(bad, 10)}. Copy them again "
+        f"{len(bad)} of {len(unique)} pictures cannot be read: {first(bad, 10)}. Copy them again "
         "or delete them."
     ]
 
 
-def _first(things: Sequence[object], count: int = 5) -> str:
+def first(things: Sequence[object], count: int = 5) -> str:
     """The first of the `things`, with a mark if there are more."""
     return ", ".join(map(str, things[:count])) + (" …" if len(things) > count else "")
 
@@ -113,7 +113,7 @@ def _no_match(splits: Splits) -> str:
     start = f"None of the {len(splits.query)} query pictures has a match in the gallery: "
     if not asked & there:
         return start + (
-            f"query (pids {_first(sorted(asked))}) and gallery (pids {_first(sorted(there))}) "
+            f"query (pids {first(sorted(asked))}) and gallery (pids {first(sorted(there))}) "
             "share no identity. Give the same person the same number, or the same folder name, "
             "in both."
         )
@@ -146,7 +146,7 @@ def _lonely(train: list[Sample], num_instance: int) -> list[str]:
     again = f"; a batch repeats it {num_instance} times" if num_instance > 1 else ""
     return [
         f"{len(lonely)} of {len(counts)} people in train have a single picture, which has no "
-        f"positive{again}: pids {_first(lonely)}."
+        f"positive{again}: pids {first(lonely)}."
     ]
 
 
@@ -165,4 +165,4 @@ def _in_both(splits: Splits) -> list[str]:
     both = sorted(query & gallery)
     if not both:
         return []
-    return [f"{len(both)} files are in query and in gallery: {_first(both)}."]
+    return [f"{len(both)} files are in query and in gallery: {first(both)}."]

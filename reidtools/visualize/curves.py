@@ -7,10 +7,7 @@ import torch
 from torch import Tensor
 
 from reidtools.evaluation.verification import Verification
-from reidtools.visualize.figures import Target, canvas, entry, look, require_matplotlib, save
-
-__all__ = ["ap_histogram", "cmc_curves", "progress_curves", "require_matplotlib", "roc_curves"]
-
+from reidtools.visualize.figures import Target, canvas, entry, look, save
 
 Line = tuple[Sequence[float], Sequence[float]]  # places from left to right, heights
 

@@ -11,14 +11,9 @@ from typing import Any
 from reidtools.evaluation import Ranking, Report, Vectors
 from reidtools.evaluation.report import Rows
 from reidtools.files import make_folder, write_whole
-from reidtools.visualize.curves import (
-    ap_histogram,
-    cmc_curves,
-    progress_curves,
-    require_matplotlib,
-    roc_curves,
-)
+from reidtools.visualize.curves import ap_histogram, cmc_curves, progress_curves, roc_curves
 from reidtools.visualize.examples import choose_queries, example
+from reidtools.visualize.figures import require_matplotlib
 from reidtools.visualize.history import History
 from reidtools.visualize.images import encoded
 
@@ -96,17 +91,20 @@ def write_page(
     if settings:
         parts += ["<h2>Settings</h2>", "<details><summary>All keys</summary>"]
         parts += [_words(settings), "</details>"]
-    text = (
-        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{escape(title)}</title>\n<style>\n{STYLE}\n</style>\n</head>\n<body>\n"
-        + "\n".join(filter(None, parts))
-        + "\n</body>\n</html>\n"
-    )
+    text = _document(title, "\n".join(filter(None, parts)))
     path = Path(path)
     make_folder(path.parent)
     # A file name may hold bytes that are no text; they become question marks.
     write_whole(path, lambda file: file.write(text.encode("utf-8", "replace")))
+
+
+def _document(title: str, body: str) -> str:
+    return (
+        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>{escape(title)}</title>\n<style>\n{STYLE}\n</style>\n</head>\n<body>\n"
+        f"{body}\n</body>\n</html>\n"
+    )
 
 
 def _history(history: History) -> list[str]:

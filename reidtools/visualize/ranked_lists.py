@@ -1,14 +1,12 @@
 """What was found for a query as one picture: the query, then its nearest, framed green or red."""
 
-import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from reidtools.data.pictures import read_picture
+from reidtools.data.prepare.files import in_threads
 from reidtools.files import make_folder
 from reidtools.visualize.images import file_names, write_png
 from reidtools.visualize.text import STRIP, write_line
@@ -117,11 +115,5 @@ def write_ranked_lists(
         )
         write_png(files[row], drawn)
 
-    pool = ThreadPoolExecutor(workers or min(16, os.cpu_count() or 1), "ranked lists")
-    try:
-        done = pool.map(write, range(len(files)))
-        for _ in tqdm(done, "Ranked lists", len(files), leave=False, disable=None, delay=2):
-            pass
-    finally:  # after an error the others are not drawn
-        pool.shutdown(cancel_futures=True)
+    in_threads(write, range(len(files)), "Ranked lists", workers=workers, delay=2)
     return files

@@ -6,14 +6,14 @@ STRIP = 20  # height of a line, in pixels
 INK = (40, 40, 40)
 
 
-def camera_and_score(camid: int, score: float | None = None) -> str:
+def camera_and_score(camid: int, score: float | None = None, digits: int = 3) -> str:
     """What is written under a picture: its camera, counted from 1 as in file names, and a score.
 
     >>> camera_and_score(1, 0.94101), camera_and_score(0), camera_and_score(-1, 0.5)
     ('c2  0.941', 'c1', '0.500')
     """
     camera = f"c{camid + 1}" if camid >= 0 else ""
-    return "  ".join(filter(None, (camera, "" if score is None else f"{score:.3f}")))
+    return "  ".join(filter(None, (camera, "" if score is None else f"{score:.{digits}f}")))
 
 
 def write_line(strip: np.ndarray, text: str) -> None:

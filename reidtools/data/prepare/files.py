@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from tqdm import tqdm
 
+from reidtools.data.preflight import first
 from reidtools.files import make_folder, write_json, write_whole
 
 if TYPE_CHECKING:
@@ -106,15 +107,23 @@ def begin(folder: Path, options: Mapping[str, Any]) -> None:
         write_json(note, dict(options))
 
 
-def in_threads(work: Callable[[Job], Result], jobs: Sequence[Job], title: str) -> list[Result]:
+def in_threads(
+    work: Callable[[Job], Result],
+    jobs: Sequence[Job],
+    title: str,
+    *,
+    workers: int = 0,
+    delay: float = 0,
+) -> list[Result]:
     """``[work(job) for job in jobs]``, by several threads and with a bar in a terminal.
 
-    Threads suffice: Pillow decodes, resizes and encodes outside Python's lock. The first error
-    stops the jobs that have not begun.
+    `workers` 0 is one a core; the bar appears after `delay` seconds. Threads suffice: Pillow and
+    OpenCV decode, resize and encode outside Python's lock. The first error stops the jobs that have
+    not begun.
     """
-    pool = ThreadPoolExecutor(min(16, os.cpu_count() or 1), "prepare")
+    pool = ThreadPoolExecutor(workers or min(16, os.cpu_count() or 1), title)
     try:
-        with tqdm(total=len(jobs), desc=title, leave=False, disable=None) as bar:
+        with tqdm(total=len(jobs), desc=title, leave=False, disable=None, delay=delay) as bar:
             results = []
             for result in pool.map(work, jobs):
                 results.append(result)
@@ -148,8 +157,3 @@ def _remove_empty(folder: Path) -> None:
     for path in (*sorted(below, reverse=True), folder):
         with suppress(OSError):  # not empty
             path.rmdir()
-
-
-def first(things: Sequence[object], count: int = 5) -> str:
-    """The first of the `things`, with a mark if there are more."""
-    return ", ".join(map(str, things[:count])) + (" …" if len(things) > count else "")

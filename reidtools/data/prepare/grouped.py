@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 from reidtools.data.datasets.listing import MARKET_NAME, pictures, refuse
 from reidtools.data.datasets.market import FOLDERS
-from reidtools.data.preflight import flaw
-from reidtools.data.prepare.files import Made, begin, conclude, first, in_threads, is_made
+from reidtools.data.preflight import first, flaw
+from reidtools.data.prepare.files import Made, begin, conclude, in_threads, is_made
 from reidtools.files import make_folder, write_whole
 
 LOG = logging.getLogger("reidtools")

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from reidtools.data.datasets.listing import refuse
-from reidtools.data.prepare.files import first, in_threads
+from reidtools.data.preflight import first
+from reidtools.data.prepare.files import in_threads
 
 if TYPE_CHECKING:
     import numpy as np
