@@ -40,6 +40,7 @@ setup(
         "export": ["onnx>=1.16", "onnxscript>=0.1", "onnxruntime>=1.18"],
         "plots": ["matplotlib>=3.8", "scikit-learn>=1.4"],
         "umap": ["umap-learn>=0.5.6"],
+        "parquet": ["pyarrow>=14"],
         "dev": [
             "mlflow>=2.14",
             "pytest>=8",
@@ -47,6 +48,7 @@ setup(
             "mypy>=1.10",
             "matplotlib>=3.8",
             "scikit-learn>=1.4",
+            "pyarrow>=14",
         ],
     },
 )

@@ -12,8 +12,8 @@ from importlib import import_module
 __version__ = "0.1.0"
 _HOMES = {
     "api": (
-        *("calibrate", "check", "create_embeddings", "embed", "evaluate", "find_similar"),
-        *("finetune", "get_config", "infer", "load", "look", "train"),
+        *("calibrate", "check", "create_embeddings", "embed", "embed_sequences", "evaluate"),
+        *("find_similar", "finetune", "get_config", "infer", "load", "look", "train"),
         *("FeatureExtractor", "add_to_gallery", "build_gallery", "evaluate_index"),
         *("experiment_config", "export_gallery", "gallery_config", "index"),
         *("remove_from_gallery", "search", "search_gallery", "search_index", "top_line"),
@@ -23,7 +23,7 @@ _HOMES = {
         *("rerank", "verify"),
     ),
     "evaluation.density": ("density",),
-    "data.prepare": ("make_low_resolution", "prepare_prw"),
+    "data.prepare": ("make_low_resolution", "prepare_mars", "prepare_prw"),
     "data.samples": ("Sample", "Splits"),
     "retrieval": ("Gallery",),
     "registry": ("BACKBONES", "DATASETS", "HEADS", "LOSSES", "SAMPLERS"),

@@ -171,9 +171,12 @@ def _sources(cfg: CfgNode, batches: Batches, amp: torch.dtype | None) -> dict[st
     for sample in batches.pictures.samples:
         sizes = [Path(path).stat().st_size for path in sample.paths]
         digest.update(f"{sample} {sizes}\n".encode())
+    if (ends := batches.pictures.ends) is not None:
+        digest.update(ends.numpy().tobytes())
     settings = {
         "backbone": cfg.MODEL.BACKBONE,
         "head": cfg.MODEL.HEADS,
+        "temporal": cfg.MODEL.TEMPORAL,
         "size": size_test(cfg),
         "pixel mean": cfg.INPUT.PIXEL_MEAN,
         "pixel std": cfg.INPUT.PIXEL_STD,

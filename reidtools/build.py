@@ -10,6 +10,7 @@ from torch import nn
 from yacs.config import CfgNode
 
 from reidtools.data.datasets import load_dataset
+from reidtools.data.frames import FrameChoice, one_by_one, seen_frames
 from reidtools.data.pictures import Batches, Pictures, in_order
 from reidtools.data.samples import Sample, Splits, relabel, table
 from reidtools.data.transforms import Augment, LowResolution, Normalize, TrainTransform
@@ -18,7 +19,16 @@ from reidtools.engine.objective import Objective
 from reidtools.engine.trainer import Trainer
 from reidtools.modeling import Embedder, weights
 from reidtools.ops.degrade import degrade
-from reidtools.registry import BACKBONES, DATASETS, HEADS, LOSSES, SAMPLERS, choose, options
+from reidtools.registry import (
+    BACKBONES,
+    DATASETS,
+    HEADS,
+    LOSSES,
+    SAMPLERS,
+    TEMPORAL,
+    choose,
+    options,
+)
 from reidtools.solver import make_optimizer, make_schedule
 
 LOGGER = logging.getLogger("reidtools")
@@ -94,7 +104,7 @@ def check_scales(key: str, scales: Iterable[float], size: Sequence[int]) -> None
 
 
 def embedder(cfg: CfgNode, *, pretrain: bool = False) -> Embedder:
-    """Backbone and head; with `pretrain` the backbone gets its published weights if asked to."""
+    """Backbone, head and pooling over time; with `pretrain` published weights, if asked to."""
     node = cfg.MODEL.BACKBONE
     facts = {"image_size": tuple(cfg.INPUT.SIZE_TRAIN)}
     backbone = BACKBONES.build(node.NAME, facts, chosen(node))
@@ -102,7 +112,9 @@ def embedder(cfg: CfgNode, *, pretrain: bool = False) -> Embedder:
         LOGGER.info("Backbone: %s", weights.load_pretrained(backbone, node.PRETRAIN_PATH))
     facts = {"dim": backbone.dim, "pooled": backbone.pooled}
     heads = HEADS.build(cfg.MODEL.HEADS.NAME, facts, chosen(cfg.MODEL.HEADS))
-    return Embedder(backbone, heads).to(memory_format=torch.channels_last)
+    over_time = cfg.MODEL.TEMPORAL
+    temporal = TEMPORAL.build(over_time.NAME, {"dim": heads.dim}, chosen(over_time))
+    return Embedder(backbone, heads, temporal).to(memory_format=torch.channels_last)
 
 
 def objective(cfg: CfgNode, dim: int, num_people: int) -> Objective:
@@ -114,13 +126,16 @@ def objective(cfg: CfgNode, dim: int, num_people: int) -> Objective:
     nodes = {name: node for name, node in sorted(cfg.MODEL.LOSSES.items()) if node.WEIGHT}
     losses = {name: LOSSES.build(name, facts, chosen(node)) for name, node in nodes.items()}
     weights = {name: node.WEIGHT for name, node in nodes.items()}
-    return Objective(losses, weights, cfg.DATASETS.LOW_SCALE)
+    return Objective(losses, weights, cfg.DATASETS.LOW_SCALE, cfg.SOLVER.MICRO_BATCH)
 
 
 def train_batches(
     cfg: CfgNode, samples: list[Sample], generator: torch.Generator, on: torch.device
 ) -> Batches:
-    """Augmented training batches; labels are the sorted pids' places."""
+    """Augmented training batches; labels are the sorted pids' places.
+
+    Where there are tracklets, each sample shows INPUT.FRAMES frames.
+    """
     normalize = Normalize(**own(cfg.INPUT, maker=Normalize))
     augment = Augment(generator, cfg.INPUT.PIXEL_MEAN, **own(cfg.INPUT, maker=Augment))
     if cfg.INPUT.PADDING >= min(cfg.INPUT.SIZE_TRAIN):
@@ -135,17 +150,33 @@ def train_batches(
     check_scales("INPUT.LOW_RES_SCALES", cfg.INPUT.LOW_RES_SCALES, size)
     labels = relabel(samples)
     samples = [sample._replace(scale=cfg.INPUT.SCALE) for sample in samples]
-    pictures = Pictures(
-        samples, cfg.INPUT.SIZE_TRAIN, labels, **own(cfg.DATALOADER, maker=Pictures)
-    )
-    facts = {
-        "pids": [sample.pid for sample in samples],
-        "batch_size": cfg.SOLVER.IMS_PER_BATCH,
-        "seed": cfg.SEED,
-    }
-    sampler = SAMPLERS.build(cfg.DATALOADER.SAMPLER.NAME, facts, chosen(cfg.DATALOADER.SAMPLER))
+    pictures = shown(cfg, samples, size, labels, cfg.INPUT.FRAME_CHOICE)
+    sampler = sampled(cfg, samples, cfg.SOLVER.IMS_PER_BATCH)
     transform = TrainTransform(augment, normalize, low_resolution)
     return Batches(pictures, sampler, transform, workers=cfg.DATALOADER.NUM_WORKERS, device=on)
+
+
+def shown(
+    cfg: CfgNode,
+    samples: Sequence[Sample],
+    size: Sequence[int],
+    labels: Mapping[int, int],
+    frame_choice: str,
+) -> Pictures:
+    """`samples` as a batch for the losses shows them: of tracklets INPUT.FRAMES frames each."""
+    choice = FrameChoice(cfg.SEED, frames=cfg.INPUT.FRAMES, frame_choice=frame_choice)
+    choice = choice if any(len(sample.paths) > 1 for sample in samples) else None
+    return Pictures(samples, size, labels, choice=choice, **own(cfg.DATALOADER, maker=Pictures))
+
+
+def sampled(cfg: CfgNode, samples: Sequence[Sample], batch_size: int) -> Any:
+    """The sampler that DATALOADER asks for, over `samples`."""
+    facts = {
+        "pids": [sample.pid for sample in samples],
+        "batch_size": batch_size,
+        "seed": cfg.SEED,
+    }
+    return SAMPLERS.build(cfg.DATALOADER.SAMPLER.NAME, facts, chosen(cfg.DATALOADER.SAMPLER))
 
 
 def test_batches(
@@ -155,10 +186,14 @@ def test_batches(
     unreadable: dict[str, str] | None = None,
     arrays: Mapping[str, np.ndarray] | None = None,
 ) -> Batches:
-    """All of `samples` in order, resized, normalised; see `Pictures` for the two other facts."""
-    pictures = Pictures(
-        samples, size_test(cfg), None, unreadable, arrays, **own(cfg.DATALOADER, maker=Pictures)
-    )
+    """All of `samples` in order, resized, normalised; see `Pictures` for the two other facts.
+
+    Tracklets come frame by frame, as many of their frames as TEST.FRAME_CHOICE says.
+    """
+    seen = seen_frames(samples, cfg.INPUT.FRAMES, cfg.SEED, **own(cfg.TEST, maker=seen_frames))
+    frames, ends = one_by_one(seen)
+    options = own(cfg.DATALOADER, maker=Pictures)
+    pictures = Pictures(frames, size_test(cfg), None, unreadable, arrays, ends=ends, **options)
     return _in_order(cfg, pictures, on)
 
 
@@ -199,6 +234,23 @@ def test_sets(cfg: CfgNode, tests: Mapping[str, Splits], on: torch.device) -> di
         name: Sides(ready(name, "query", splits.query), ready(name, "gallery", splits.gallery))
         for name, splits in tests.items()
     }
+
+
+def loss_batches(cfg: CfgNode, splits: Splits, on: torch.device) -> Batches | None:
+    """TEST.LOSS_BATCHES batches of the people of a test set, drawn as for training, not augmented.
+
+    They are always the same. None where no batch is asked for, or nobody is there to be told apart.
+    """
+    asked = {sample.pid for sample in splits.query}
+    samples = [s for s in splits.query + splits.gallery if s.pid in asked]  # no distractors
+    each = cfg.DATALOADER.SAMPLER.get("NUM_INSTANCE", 1)
+    size = min(cfg.SOLVER.IMS_PER_BATCH, len(asked) * each)
+    if not cfg.TEST.LOSS_BATCHES or size < 2 * each:
+        return None
+    sampler = list(sampled(cfg, samples, size))[: cfg.TEST.LOSS_BATCHES]
+    pictures = shown(cfg, samples, size_test(cfg), {}, "even")
+    normalize = Normalize(**own(cfg.INPUT, maker=Normalize))
+    return Batches(pictures, sampler, normalize, workers=cfg.DATALOADER.NUM_WORKERS, device=on)
 
 
 def try_out(cfg: CfgNode, model: Embedder) -> None:

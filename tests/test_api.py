@@ -1,7 +1,6 @@
 """A run from end to end on drawn people: train, resume, test, load, and all that may go wrong."""
 
 import json
-import logging
 from pathlib import Path
 
 import pytest
@@ -34,13 +33,9 @@ SMALL = {
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path, monkeypatch):
-    """Every test works in a folder of its own and leaves logging as it was."""
+    """Every test works in a folder of its own."""
     monkeypatch.chdir(tmp_path)
-    yield tmp_path
-    logger = logging.getLogger("reidtools")
-    for handler in list(logger.handlers):
-        logger.removeHandler(handler)
-        handler.close()
+    return tmp_path
 
 
 def settings(**changes):

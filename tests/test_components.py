@@ -6,9 +6,18 @@ import pytest
 import yaml
 
 from reidtools.config.load import load
-from reidtools.registry import BACKBONES, DATASETS, HEADS, LOSSES, SAMPLERS, facts, options
+from reidtools.registry import (
+    BACKBONES,
+    DATASETS,
+    HEADS,
+    LOSSES,
+    SAMPLERS,
+    TEMPORAL,
+    facts,
+    options,
+)
 
-REGISTRIES = (BACKBONES, HEADS, LOSSES, DATASETS, SAMPLERS)
+REGISTRIES = (BACKBONES, HEADS, LOSSES, DATASETS, SAMPLERS, TEMPORAL)
 load()  # registers everything
 COMPONENTS = [(registry, name) for registry in REGISTRIES for name in registry]
 KNOWN_FACTS = {
@@ -17,6 +26,7 @@ KNOWN_FACTS = {
     "loss": {"dim", "num_people"},
     "dataset": {"root"},
     "sampler": {"pids", "batch_size", "seed"},
+    "temporal pooling": {"dim"},
 }
 each = pytest.mark.parametrize(
     ("registry", "name"), COMPONENTS, ids=[f"{r.kind}-{n}" for r, n in COMPONENTS]

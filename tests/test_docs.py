@@ -54,6 +54,14 @@ def test_the_python_of_the_galleries_page_runs():
     assert names["found"].indices[0].tolist() == [0, 1]
 
 
+def test_the_python_of_the_sequences_page_runs(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    names = {}
+    for block in blocks("docs/sequences.md", "python"):
+        exec(compile(block, "sequences.md", "exec"), names)
+    assert names["pooled"].shape == names["features"].shape == (2, 512)
+
+
 def test_the_loss_of_contributing_is_one():
     (block,) = blocks("CONTRIBUTING.md", "python")
     registered = block.replace("@LOSSES\n", "")  # nothing stays registered after this test
@@ -69,7 +77,9 @@ def test_every_command_is_understood(command, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     _, tool, *words = shlex.split(command)
     monkeypatch.syspath_prepend(ROOT / "tools")
-    has_config = Path(tool).name not in ("makelr.py", "prepare_prw.py", "prepare_grouped.py")
+    has_config = Path(tool).name not in (
+        *("makelr.py", "prepare_grouped.py", "prepare_mars.py", "prepare_prw.py"),
+    )
     monkeypatch.setattr(sys, "argv", [tool, *words, *(["--print-config"] if has_config else [])])
     with contextlib.suppress(SystemExit):
         runpy.run_path(str(ROOT / tool), run_name="__main__")

@@ -1,7 +1,6 @@
 """Runs with names, and runs that are shown elsewhere."""
 
 import json
-import logging
 import socket
 from importlib.util import find_spec
 
@@ -27,13 +26,9 @@ RUNS = "logs/toy/osnet_x0_25/baseline"
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path, monkeypatch):
-    """Every test works in a folder of its own and leaves logging as it was."""
+    """Every test works in a folder of its own."""
     monkeypatch.chdir(tmp_path)
-    yield tmp_path
-    logger = logging.getLogger("reidtools")
-    for handler in list(logger.handlers):
-        logger.removeHandler(handler)
-        handler.close()
+    return tmp_path
 
 
 def settings(**changes):
@@ -96,9 +91,8 @@ def test_a_name_is_a_plain_word(folder, name):
 
 
 def test_mlflow_that_is_not_installed_is_found_before_any_work(folder, monkeypatch):
-    from reidtools.engine import tracking
 
-    monkeypatch.setattr(tracking, "find_spec", lambda name: None)
+    monkeypatch.setattr("reidtools.extras.find_spec", lambda name: None)
     with pytest.raises(ImportError, match=r"reidtools\[mlflow\]"):
         rt.train(settings(LOG__MLFLOW=True))
     assert not list(folder.iterdir())

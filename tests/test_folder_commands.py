@@ -2,7 +2,6 @@
 
 import csv
 import json
-import logging
 import runpy
 import sys
 from pathlib import Path
@@ -48,11 +47,7 @@ def typed(place, monkeypatch, capsys):
         runpy.run_path(str(ROOT / "tools" / tool), run_name="__main__")
         return capsys.readouterr().out
 
-    yield run
-    logger = logging.getLogger("reidtools")
-    for handler in list(logger.handlers):
-        logger.removeHandler(handler)
-        handler.close()
+    return run
 
 
 def test_training_at_a_low_resolution(typed):

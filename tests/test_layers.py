@@ -6,7 +6,7 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).parents[1] / "reidtools"
 LAYERS = [
-    "registry files",
+    "registry files extras",
     "ops",
     "data modeling losses solver engine evaluation",
     "retrieval tracks visualize export",

@@ -113,7 +113,7 @@ def test_wrong_words_are_found_before_any_work(folder, options, error, message):
 
 
 def test_a_missing_package_is_found_before_any_work(folder, monkeypatch):  # noqa: F811
-    monkeypatch.setattr("reidtools.visualize.figures.find_spec", lambda name: None)
+    monkeypatch.setattr("reidtools.extras.find_spec", lambda name: None)
     for kind in ("page", "map"):
         with pytest.raises(ImportError, match=r"pip install 'reidtools\[plots\]'"):
             rt.look(settings(MODEL__WEIGHTS="none.pth"), kinds=[kind])

@@ -21,6 +21,7 @@ OWN = {
     "--replace": {**FLAG, "help": "with --build: in place of a gallery that is there"},
     "--query": {"nargs": "+", "metavar": "PATH", "help": "pictures, folders, patterns"},
     "--topk": {"type": int, "default": 5, "help": "how many; 0 is all, default 5"},
+    "--tracklets": {**FLAG, "help": "each folder of pictures is one tracklet, and one vector"},
     "--fuse": {**FLAG, "help": "the queries show one person: ask once"},
     "--hide-same-camera": {**FLAG, "help": "show no picture from the query's own camera"},
     "--hide-junk": {**FLAG, "help": "show no picture of nobody known"},
@@ -55,14 +56,15 @@ def with_model(args: Namespace, query: list[str] | None) -> None:
     cfg = rt.get_config(*given) if fresh else rt.gallery_config(args.gallery, *given)
     if args.print_config:
         return print(cfg.dump())
-    words = {"in_subfolders": args.images_in_subfolders, "strict": args.strict}
+    words = {"in_subfolders": args.images_in_subfolders}
+    words |= {"strict": args.strict, "tracklets": args.tracklets}
     if args.build:
         more = {"kind": args.kind, "replace": args.replace}
         rt.build_gallery(cfg, args.gallery, args.build, **words, **more)
     if args.add:
         rt.add_to_gallery(cfg, args.gallery, args.add, **words)
     if query:
-        names = "fuse hide_same_camera hide_junk calibration picture strict".split()
+        names = "fuse hide_same_camera hide_junk calibration picture strict tracklets".split()
         words = {name: getattr(args, name) for name in names}
         print(rt.search_gallery(cfg, args.gallery, query, args.topk, **words))
 

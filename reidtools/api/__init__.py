@@ -18,6 +18,7 @@ from reidtools.api.matlab_index import (
 )
 from reidtools.api.recipes import get_config
 from reidtools.api.searching import search, search_gallery
+from reidtools.api.sequences import embed_sequences
 from reidtools.api.testing import calibrate, evaluate
 from reidtools.api.training import check, train
 from reidtools.api.tuning import finetune
@@ -31,6 +32,7 @@ __all__ = [
     "check",
     "create_embeddings",
     "embed",
+    "embed_sequences",
     "evaluate",
     "evaluate_index",
     "experiment_config",

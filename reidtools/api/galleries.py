@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 from yacs.config import CfgNode
 
-from reidtools.api.pictures import Pictures, model_of, named, vectors_of
+from reidtools.api.pictures import Pictures, first_of, model_of, named, vectors_of
 from reidtools.api.recipes import get_config, recipe
 from reidtools.api.sources import about, reader_of, with_people
 from reidtools.config import load as configs
-from reidtools.data.datasets.listing import find_pictures
+from reidtools.data.datasets.listing import find_pictures, find_tracklets
 from reidtools.engine import logbook
 from reidtools.modeling import Embedder
 from reidtools.retrieval import Gallery, write_matlab
@@ -31,6 +31,7 @@ def build_gallery(
     *,
     in_subfolders: bool = False,
     strict: bool = False,
+    tracklets: bool = False,
     kind: str = "flat",
     replace: bool = False,
     **options: Any,
@@ -39,16 +40,17 @@ def build_gallery(
 
     `source` is a picture or a folder of pictures, what `create_embeddings` wrote, an index
     (``.mat``) such as `export_gallery` writes, or the name of a dataset in DATASETS.ROOT, whose
-    gallery is taken. `kind` and `options` are those of `retrieval.indexes.make`. Raises ValueError
-    where a gallery is there already, unless it is to be `replace`d, and for embeddings of other
-    weights.
+    gallery is taken. With `tracklets` each folder of pictures, `source` or below it, is one vector,
+    called by its first frame. `kind` and `options` are those of `retrieval.indexes.make`. Raises
+    ValueError where a gallery is there already, unless it is to be `replace`d, and for embeddings
+    of other weights.
     """
     logbook.set_up_logging()
     if not replace:
         check_free(Path(folder))
     check_options(kind, options)  # a wrong one is said at once
     names = dict[int, str]()
-    read = reader_of(cfg, source or cfg.DATASETS.ROOT, in_subfolders, strict, names)
+    read = reader_of(cfg, source or cfg.DATASETS.ROOT, in_subfolders, strict, names, tracklets)
     model = model_of(cfg)
     vectors = read(model)
     gallery = Gallery.build(vectors, about(cfg, model), names, kind=kind, **options)
@@ -64,19 +66,22 @@ def add_to_gallery(
     *,
     in_subfolders: bool = False,
     strict: bool = False,
+    tracklets: bool = False,
 ) -> Gallery:
     """Embed the picture or the folder of pictures `source` and put them into the gallery `folder`.
 
-    Those that are there already, by a relative or an absolute path, are told and left out. A
-    picture whose name tells nobody shows the person whose name its folder has, if the gallery knows
-    one. Raises ValueError for weights that the gallery was not made with, OSError where another
-    process changes it meanwhile.
+    With `tracklets` each folder of pictures is one vector, called by its first frame. Those that
+    are there already, by a relative or an absolute path, are told and left out. A picture whose
+    name tells nobody shows the person whose name its folder has, if the gallery knows one. Raises
+    ValueError for weights that the gallery was not made with, OSError where another process changes
+    it meanwhile.
     """
     logbook.set_up_logging()
     # What is written again is looked through first: damage must not become valid.
-    gallery, found = Gallery.open(folder, verify=True), find_pictures(source, in_subfolders)
+    gallery = Gallery.open(folder, verify=True)
+    found = find_tracklets(source) if tracklets else find_pictures(source, in_subfolders)
     there = {Path(path).absolute() for path in gallery.paths}
-    paths = [path for path in found if path.absolute() not in there]
+    paths = [path for path in found if first_of(path).absolute() not in there]
     if len(paths) < len(found):
         LOGGER.warning(
             "%d of %d pictures are in the gallery already and are left out.",

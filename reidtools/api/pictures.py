@@ -18,25 +18,36 @@ from reidtools.modeling import Embedder
 
 LOGGER = logging.getLogger("reidtools")
 Picture = str | Path | np.ndarray
-Pictures = Picture | Sequence[Picture]
+Tracklet = Sequence[Picture]
+Pictures = Picture | Sequence[Picture | Tracklet]
+Names = str | Path | Sequence[str | Path]  # of a picture, or of the frames of a tracklet
 
 
 def named(
     pictures: Pictures, in_subfolders: bool = False
-) -> tuple[list[str], dict[str, np.ndarray]]:
+) -> tuple[list[Names], dict[str, np.ndarray]]:
     """The names of `pictures`, and those that are in memory already by theirs.
 
     One path is a picture or a folder of them, with `in_subfolders` of those in all folders below,
-    too; of several each is a picture. Arrays are called
-    ``picture 0``, ``picture 1`` … by their place.
+    too; of several each is a picture, and a list or tuple of pictures is a tracklet. Arrays are
+    called ``picture 0``, ``picture 1`` … by their place, in a tracklet ``picture 1.0`` …
     """
     if isinstance(pictures, str | Path):
         return [str(path) for path in find_pictures(pictures, in_subfolders)], {}
     if isinstance(pictures, np.ndarray):
         pictures = list(pictures) if pictures.ndim == 4 else [pictures]
-    arrays = {f"picture {i}": p for i, p in enumerate(pictures) if isinstance(p, np.ndarray)}
+    arrays: dict[str, np.ndarray] = {}
+
+    def name(picture: Picture, place: str) -> str:
+        if not isinstance(picture, np.ndarray):
+            return str(picture)
+        arrays[f"picture {place}"] = picture
+        return f"picture {place}"
+
     names = [
-        f"picture {i}" if isinstance(picture, np.ndarray) else str(picture)
+        tuple(name(frame, f"{i}.{t}") for t, frame in enumerate(picture))
+        if isinstance(picture, list | tuple)
+        else name(picture, str(i))
         for i, picture in enumerate(pictures)
     ]
     return names, arrays
@@ -58,35 +69,50 @@ def model_of(cfg: CfgNode) -> Embedder:
 def vectors_of(
     cfg: CfgNode,
     model: Embedder,
-    paths: Sequence[str | Path],
+    pictures: Sequence[Names],
     strict: bool,
     side: str = "gallery",
     arrays: Mapping[str, np.ndarray] | None = None,
 ) -> Vectors:
-    """The vectors of the pictures at `paths` on the CPU, seen as TEST says.
+    """The vectors of `pictures`, paths or lists of those of a tracklet, on the CPU, as TEST says.
 
     Pictures are taken as they are, unless the scale of the `side` (``query``, ``gallery``) in TEST
-    says otherwise. What is no picture is told and left out; with `strict` it is an OSError.
-    `arrays`: see `named`.
+    says otherwise. A tracklet is called by its first frame. What is no picture is told and left
+    out; with `strict` it is an OSError. `arrays`: see `named`.
     """
     unreadable: dict[str, str] = {}
     scale = cfg.TEST[f"{side.upper()}_SCALE"] or 1.0
     build.check_scales(f"TEST.{side.upper()}_SCALE", [scale], build.size_test(cfg))
-    samples = [Sample((str(path),), -1, -1, scale) for path in paths]
+    samples = [Sample(_frames(picture), -1, -1, scale) for picture in pictures]
+    if bare := sum(not sample.paths for sample in samples):
+        raise ValueError(f"{bare} of {len(samples)} tracklets have no frames; leave them out.")
     device = next(model.parameters()).device
     batches = build.test_batches(cfg, samples, device, None if strict else unreadable, arrays)
     amp = build.amp_dtype(cfg, device)
-    found = embed(model, batches, amp, "Embedding", **build.own(cfg.TEST, maker=embed))
-    if not unreadable:
-        return found
-    first = "\n".join(f"  {message}" for message in [*unreadable.values()][:5])
-    told = f"{len(unreadable)} of {len(paths)} files are no pictures and are left out:\n{first}"
-    if len(unreadable) == len(paths):
-        raise ValueError(f"{told}\nRestore them, or name another folder.")
-    LOGGER.warning("%s", told)
-    rows = [i for i, path in enumerate(found.paths) if path not in unreadable]
-    kept = [found.paths[i] for i in rows]
-    return Vectors(found.vectors[rows], found.pids[rows], found.camids[rows], kept)
+    total = len(batches.pictures)
+
+    def told() -> str:
+        some = "\n".join(f"  {message}" for message in [*unreadable.values()][:5])
+        return f"{len(unreadable)} of {total} files are no pictures and are left out:\n{some}"
+
+    try:
+        found = embed(model, batches, amp, "Embedding", **build.own(cfg.TEST, maker=embed))
+    except ValueError as error:
+        if len(unreadable) < total:
+            raise
+        raise ValueError(f"{told()}\nRestore them, or name another folder.") from error
+    if unreadable:
+        LOGGER.warning("%s", told())
+    return found
+
+
+def _frames(names: Names) -> tuple[str, ...]:
+    return (str(names),) if isinstance(names, str | Path) else tuple(map(str, names))
+
+
+def first_of(names: Names) -> Path:
+    """The picture, or the first frame of the tracklet, by which its vector is called."""
+    return Path(_frames(names)[0])
 
 
 @contextmanager

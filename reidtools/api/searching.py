@@ -10,9 +10,9 @@ import numpy as np
 from yacs.config import CfgNode
 
 from reidtools.api.galleries import gallery_config
-from reidtools.api.pictures import Pictures, model_of, named, vectors_of, writing
+from reidtools.api.pictures import Pictures, first_of, model_of, named, vectors_of, writing
 from reidtools.api.sources import about
-from reidtools.data.datasets.listing import PICTURES, find_pictures
+from reidtools.data.datasets.listing import PICTURES, find_pictures, find_tracklets
 from reidtools.engine import logbook
 from reidtools.evaluation import Vectors
 from reidtools.evaluation.verification import read_calibration
@@ -98,8 +98,11 @@ def search_gallery(
     calibration: str | Path = "",
     picture: bool = False,
     strict: bool = False,
+    tracklets: bool = False,
 ) -> Found:
     """Find the `topk` nearest in the gallery `folder` to `queries`: pictures, folders, patterns.
+
+    With `tracklets` queries are folders, and each that holds pictures is one query.
 
     Without a `cfg` the gallery's own counts. Writes result.csv (the nearest, and the person),
     results.json and results.npy (all hits) into OUTPUT_DIR, else output_dir; with `picture` a strip
@@ -107,9 +110,12 @@ def search_gallery(
     """
     logbook.set_up_logging()
     cfg = gallery_config(folder) if cfg is None else cfg
-    paths, gallery = expand_queries(queries), Gallery.open(folder)
+    paths = (
+        [t for q in queries for t in find_tracklets(q)] if tracklets else expand_queries(queries)
+    )
+    gallery = Gallery.open(folder)
     if hide_same_camera:
-        _cameras(paths)
+        _cameras([first_of(path) for path in paths])
     model = model_of(cfg)
     told = about(cfg, model)
     gallery.check_model(model.dim, told)

@@ -16,7 +16,7 @@ from yacs.config import CfgNode
 from reidtools import build
 from reidtools.api.pictures import vectors_of
 from reidtools.config import load as configs
-from reidtools.data.datasets.listing import find_pictures
+from reidtools.data.datasets.listing import find_pictures, find_tracklets
 from reidtools.data.samples import Sample
 from reidtools.evaluation import Vectors
 from reidtools.evaluation.features import fingerprint
@@ -33,11 +33,17 @@ SAME = 0.999  # cosine of two vectors of one picture by one model, on whatever d
 
 
 def reader_of(
-    cfg: CfgNode, source: str | Path, in_subfolders: bool, strict: bool, names: dict[int, str]
+    cfg: CfgNode,
+    source: str | Path,
+    in_subfolders: bool,
+    strict: bool,
+    names: dict[int, str],
+    tracklets: bool = False,
 ) -> Callable[[Embedder], Vectors]:
     """A function from a model to the vectors of `source`; what is not there is told at once.
 
-    `names` gets the people whose names are no numbers: pid -> name.
+    With `tracklets` each folder of pictures is one vector. `names` gets the people whose names are
+    no numbers: pid -> name.
     """
     path = Path(source)
     if path.suffix.lower() == ".mat":
@@ -53,13 +59,14 @@ def reader_of(
                     f"The dataset {source} has no gallery pictures; name a folder of pictures."
                 )
             return lambda model: embedded(cfg, model, samples, strict)
-    paths = find_pictures(source, in_subfolders)
+    paths = find_tracklets(source) if tracklets else find_pictures(source, in_subfolders)
     return lambda model: with_people(vectors_of(cfg, model, paths, strict), source, names)
 
 
 def about(cfg: CfgNode, model: Embedder) -> dict[str, Any]:
     """What the vectors of `model` depend on, and the config that makes them again."""
-    nodes = {"backbone": cfg.MODEL.BACKBONE, "head": cfg.MODEL.HEADS}
+    parts = {"backbone": "BACKBONE", "head": "HEADS", "temporal": "TEMPORAL"}
+    nodes = {name: cfg.MODEL[key] for name, key in parts.items()}
     settings = {
         name: {key: value for key, value in node.items() if not key.startswith("PRETRAIN")}
         for name, node in nodes.items()
@@ -79,7 +86,7 @@ def about(cfg: CfgNode, model: Embedder) -> dict[str, Any]:
 def embedded(cfg: CfgNode, model: Embedder, samples: list[Sample], strict: bool) -> Vectors:
     """The vectors of `samples`, with their people and cameras; `strict`: see `vectors_of`."""
     known = {sample.paths[0]: sample for sample in samples}
-    found = vectors_of(cfg, model, list(known), strict)
+    found = vectors_of(cfg, model, [sample.paths for sample in known.values()], strict)
     own = [known[path] for path in found.paths]
     return changed(found, pids=[s.pid for s in own], camids=[s.camid for s in own])
 

@@ -139,4 +139,8 @@ def output_folder(cfg: CfgNode) -> Path:
     beside = Path(cfg.MODEL.WEIGHTS).parent
     of_a_run = cfg.MODEL.WEIGHTS and (beside / "config.yml").is_file()
     own = beside / f"test_{Path(cfg.MODEL.WEIGHTS).stem}"
-    return make_folder(Path(cfg.OUTPUT_DIR or (own if of_a_run else "output_dir")))
+    # A run's config may name its own folder; what training wrote there stays.
+    elsewhere = cfg.OUTPUT_DIR and not (
+        of_a_run and beside.resolve() == Path(cfg.OUTPUT_DIR).resolve()
+    )
+    return make_folder(Path(cfg.OUTPUT_DIR if elsewhere else own if of_a_run else "output_dir"))

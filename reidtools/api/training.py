@@ -22,6 +22,7 @@ from reidtools.evaluation import Report
 from reidtools.modeling import weights
 
 LOGGER = logging.getLogger("reidtools")
+LOSSES = "Losses of the people of the test set, in batches like those of training"
 
 
 def train(cfg: CfgNode) -> Report:
@@ -58,6 +59,9 @@ def run_training(cfg: CfgNode, published: Callable[[int], Path] | None = None) -
     run = _run_folder(wanted, start, parent, again=bool(cfg.RESUME))
     logbook.log_to(run / "log.txt")
     (run / "config.yml").write_text(configs.dump(cfg), encoding="utf-8")
+    if run.name == "checkpoints":  # as in the MARS document: runs/<name>/checkpoints
+        resolved = run.with_name("config_resolved.yaml")
+        resolved.write_text(configs.dump(cfg), encoding="utf-8")
     (run / "environment.txt").write_text(environment.describe(), encoding="utf-8")
     LOGGER.info(f"Resuming {start}" if start else f"Training into {run}")
     keeper = checkpoints.Checkpoints(run, cfg.SOLVER.CHECKPOINT_PERIOD, published)
@@ -83,11 +87,13 @@ def _loop(
 ) -> tuple[Report, dict[str, Any]]:
     """Train to the end: log, save and test as the config says. The last report and the best mAP."""
     batches = build.test_sets(cfg, tests, trainer.device)
+    drawn = {name: build.loss_batches(cfg, s, trainer.device) for name, s in tests.items()}
+    choice = trainer.batches.pictures.choice
     log = logbook.Logbook(
         keeper.run,
         len(trainer.batches),
         cfg.SOLVER.MAX_EPOCH,
-        cfg.SOLVER.IMS_PER_BATCH,
+        cfg.SOLVER.IMS_PER_BATCH * (choice.frames if choice else 1),
         trainer.iteration,
         tracker.log if tracker else None,
     )
@@ -103,6 +109,9 @@ def _loop(
             if not (epoch == last or (period and epoch % period == 0)):
                 continue
             report = assess.report_on(cfg, trainer.model, batches, trainer.amp, final=False)
+            for name, own in drawn.items():
+                if own and (losses := trainer.losses_of(own)):
+                    report.add_row(name, losses, LOSSES)
             for title, rows in {"": report.figures, **report.others}.items():
                 for name, figures in rows.items():
                     log.score(epoch, progress.iteration, name, figures, title)

@@ -47,6 +47,7 @@ def parse(
     add(
         "--config-file",
         "--config_file",
+        "--config",
         metavar="FILE",
         action="append",
         default=[],

@@ -12,6 +12,7 @@ from typing import Any
 
 import yaml
 
+from reidtools.config import mars
 from reidtools.config.foreign import (
     ABSENT,
     COUNTS_PEOPLE,
@@ -25,7 +26,8 @@ from reidtools.config.foreign import (
 from reidtools.registry import DATASETS
 
 Tree = dict[str, Any]
-NODES = STARTS + tuple(k.removesuffix("ENABLED") for k in ABSENT if k.endswith(".ENABLED"))
+SWITCHES = tuple(key.removesuffix("ENABLED") for key in ABSENT if key.endswith(".ENABLED"))
+NODES = (*STARTS, *mars.STARTS, *SWITCHES)
 
 
 def dataset_names(names: Any) -> list[str]:
@@ -63,7 +65,7 @@ def plain(value: Any) -> Any:
 
 def is_foreign(key: str) -> bool:
     """Whether a dotted key may need translation."""
-    tables = (RENAMED, VALUES, WITHOUT_EFFECT, ABSENT)
+    tables = (RENAMED, VALUES, WITHOUT_EFFECT, ABSENT, mars.NODES)
     return key.startswith(NODES) or any(key in table for table in tables)
 
 
@@ -91,7 +93,8 @@ def translate(tree: Tree, people: bool = False) -> tuple[Tree, list[str]]:
     `people` says that SOLVER.IMS_PER_BATCH counts people. Raises ValueError for a switch that asks
     for what we do not have.
     """
-    flat = {key: plain(v) if is_foreign(key) else v for key, v in flatten(tree).items()}
+    flat = flatten(tree)
+    flat |= {key: plain(flat[key]) for key in flat if is_foreign(key) and key not in mars.WORDS}
     notes: list[str] = []
     for step in STEPS:
         notes += step(flat)
@@ -298,6 +301,6 @@ def _fastreid_losses(flat: dict[str, Any]) -> list[str]:
 
 
 STEPS = (
-    *(_fastreid, _snu_backbone, _fastreid_losses, _centroids, _switches, _flip, _pixels),
-    _resume,
+    *(mars.mars_yaml, _fastreid, _snu_backbone, _fastreid_losses),
+    *(_centroids, _switches, _flip, _pixels, _resume),
 )

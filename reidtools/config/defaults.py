@@ -4,11 +4,12 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from reidtools import data, losses, modeling  # noqa: F401  (they register their components)
+from reidtools.data.frames import FrameChoice, seen_frames
 from reidtools.data.pictures import Pictures
 from reidtools.data.transforms import Augment, LowResolution, Normalize
 from reidtools.data.variants import VARIANTS
 from reidtools.evaluation import centralize, embed, expand, rank, rank_centroids, rerank
-from reidtools.registry import BACKBONES, HEADS, LOSSES, SAMPLERS, Registry
+from reidtools.registry import BACKBONES, HEADS, LOSSES, SAMPLERS, TEMPORAL, Registry
 from reidtools.solver import make_optimizer, make_schedule
 
 
@@ -23,17 +24,18 @@ class Slot(NamedTuple):
 ONE = {
     "MODEL.BACKBONE": Slot(BACKBONES, {"PRETRAIN": True, "PRETRAIN_PATH": ""}),
     "MODEL.HEADS": Slot(HEADS, {}),
+    "MODEL.TEMPORAL": Slot(TEMPORAL, {}),
     "DATALOADER.SAMPLER": Slot(SAMPLERS, {}),
 }
 # Component name -> its options.
 MANY = {"MODEL.LOSSES": Slot(LOSSES, {"WEIGHT": 1.0})}
 # Nodes with the options of these callables; what the node above has already counts there as well.
 FIXED: dict[str, tuple[Callable, ...]] = {
-    "INPUT": (Normalize, Augment, LowResolution),
+    "INPUT": (Normalize, Augment, LowResolution, FrameChoice),
     **{f"DATASETS.{name.upper()}": (variant,) for name, variant in VARIANTS.items()},
     "DATALOADER": (Pictures,),
     "SOLVER": (make_optimizer, make_schedule),
-    "TEST": (embed, rank),
+    "TEST": (embed, rank, seen_frames),
     "TEST.AQE": (expand,),
     "TEST.CENTROIDS": (rank_centroids,),
     "TEST.NFC": (centralize,),
@@ -44,15 +46,18 @@ FIXED: dict[str, tuple[Callable, ...]] = {
 AT_LEAST = {
     "DATASETS.LOW_SCALE": 1,
     "DATALOADER.NUM_WORKERS": 0,
+    "INPUT.FRAMES": 1,
     "INPUT.SCALE": 1,
     "SEED": 0,
     "SOLVER.CHECKPOINT_PERIOD": 0,
     "SOLVER.IMS_PER_BATCH": 2,  # batch norm wants two
     "SOLVER.LOG_PERIOD": 1,
     "SOLVER.MAX_EPOCH": 1,
+    "SOLVER.MICRO_BATCH": 0,
     "TEST.EVAL_PERIOD": 0,
     "TEST.GALLERY_SCALE": 1,
     "TEST.IMS_PER_BATCH": 1,
+    "TEST.LOSS_BATCHES": 0,
     "TEST.MEMORY_MB": 1,
     "TEST.QUERY_SCALE": 1,
     "TEST.SINGLE_SHOT": 0,
@@ -69,6 +74,7 @@ def defaults() -> dict[str, Any]:
             "DEVICE": "auto",  # auto, cpu, cuda, cuda:1, mps
             "BACKBONE": {"NAME": "resnet50"},
             "HEADS": {"NAME": "BNNeck"},
+            "TEMPORAL": {"NAME": "Mean"},  # what joins the frames of a tracklet
             "LOSSES": {},
             "WEIGHTS": "",  # a checkpoint to start from or to test
         },
@@ -90,14 +96,16 @@ def defaults() -> dict[str, Any]:
         },
         "SOLVER": {
             "MAX_EPOCH": 120,
-            "IMS_PER_BATCH": 64,
+            "IMS_PER_BATCH": 64,  # pictures, or tracklets
+            "MICRO_BATCH": 0,  # pictures in the network at a time, which saves memory; 0: all
             "CHECKPOINT_PERIOD": 20,  # epochs; 0 keeps only the last and the best
             "LOG_PERIOD": 20,  # iterations
             "AMP": {"ENABLED": False, "DTYPE": "auto"},  # auto, bf16, fp16
         },
         "TEST": {
-            "IMS_PER_BATCH": 128,
+            "IMS_PER_BATCH": 128,  # pictures, also of tracklets
             "EVAL_PERIOD": 20,  # epochs; 0 tests only at the end
+            "LOSS_BATCHES": 0,  # batches of a test set whose losses are logged in training
             "QUERY_SCALE": None,  # as INPUT.SCALE; null: as trained
             "GALLERY_SCALE": None,
             "FEATURES": "",  # a folder that keeps embeddings, so that the next test needs none

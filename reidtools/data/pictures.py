@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from reidtools.data.frames import FrameChoice
 from reidtools.data.samples import Sample
 from reidtools.ops.degrade import degrade_each
 from reidtools.registry import choose
@@ -57,13 +58,19 @@ class Pictures:
     """Samples, read on demand: ``pictures[[4, 0, 7]]`` is the batch of these three.
 
     A batch holds ``images`` uint8 (B, 3, H, W) in channels-last memory, ``pids``, ``camids`` and
-    ``index`` (B,), and lists of length B: ``paths`` and the samples' ``scales``. With `labels`
-    (pid -> training label), ``pids`` are labels. With `cache` ``"ram"`` decoded pictures are kept:
-    3·H·W bytes each.
+    ``index`` (B,), and lists of length B: ``paths`` (the first of each sample) and the samples'
+    ``scales``. With `labels` (pid -> training label), ``pids`` are labels. With `cache` ``"ram"``
+    decoded pictures are kept: 3·H·W bytes each.
 
-    A file that is no picture is an OSError. If `unreadable` is given, it is black instead, and the
-    message stands there under its path: for folders of which nobody has promised anything. Of a
-    path among `arrays` no file is read: the picture is that array, uint8 RGB (height, width, 3).
+    Tracklets are shown in one of two ways. With `choice`, a `FrameChoice`, each shows T of its
+    frames, and ``images`` are (B, T, 3, H, W); nothing else of it is decoded, and no frame twice.
+    Or they are listed as pictures, by `one_by_one`, and ``ends`` (B,) of a batch are those of the
+    `ends` that it gave: whether a picture is the last of its tracklet.
+
+    A file that is no picture is an OSError. If `unreadable` is given, it is black instead, the
+    message stands there under its path, and ``readable`` (B,) of the batch is False: for folders of
+    which nobody has promised anything. Of a path among `arrays` no file is read: the picture is
+    that array, uint8 RGB (height, width, 3).
     """
 
     def __init__(
@@ -73,14 +80,16 @@ class Pictures:
         labels: Mapping[int, int] | None = None,
         unreadable: dict[str, str] | None = None,
         arrays: Mapping[str, np.ndarray] | None = None,
+        choice: FrameChoice | None = None,
+        ends: Tensor | None = None,
         *,
         cache: str = "off",
     ):
         self.samples, self.size, self.unreadable = samples, tuple(size), unreadable
-        self._arrays = arrays or {}
+        self.choice, self.ends, self._arrays = choice, ends, arrays or {}
         self._pids = torch.tensor([labels[s.pid] if labels else s.pid for s in samples])
         self._camids = torch.tensor([s.camid for s in samples])
-        self._kept: dict[int, np.ndarray] | None = {} if choose("cache", cache, CACHES) else None
+        self._kept: dict[str, np.ndarray] | None = {} if choose("cache", cache, CACHES) else None
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -92,24 +101,38 @@ class Pictures:
         return sharp
 
     def __getitem__(self, indices: Sequence[int]) -> dict[str, Any]:
-        images = np.empty((len(indices), *self.size, 3), np.uint8)
-        for row, index in enumerate(indices):
-            self._read(index, images[row])
-        index = torch.as_tensor(indices)
-        return {
-            "images": torch.from_numpy(images).permute(0, 3, 1, 2),
+        samples, index = [self.samples[i] for i in indices], torch.as_tensor(indices)
+        if self.choice:
+            places = self.choice([len(sample.paths) for sample in samples], indices)
+            images = np.empty((len(samples), self.choice.frames, *self.size, 3), np.uint8)
+            for sample, chosen, out in zip(samples, places, images, strict=True):
+                for t, place in enumerate(chosen):
+                    if t and place == chosen[t - 1]:
+                        out[t] = out[t - 1]
+                    else:
+                        self._read(sample.paths[place], out[t])
+        else:
+            images = np.empty((len(samples), *self.size, 3), np.uint8)
+            for sample, out in zip(samples, images, strict=True):
+                self._read(sample.paths[0], out)
+        batch = {
+            "images": torch.from_numpy(images).movedim(-1, -3),
             "pids": self._pids[index],
             "camids": self._camids[index],
             "index": index,
-            "paths": [self.samples[i].paths[0] for i in indices],
-            "scales": [self.samples[i].scale for i in indices],
+            "paths": [sample.paths[0] for sample in samples],
+            "scales": [sample.scale for sample in samples],
         }
+        if self.ends is not None:
+            batch["ends"] = self.ends[index]
+        if self.unreadable is not None:
+            batch["readable"] = torch.tensor([p not in self.unreadable for p in batch["paths"]])
+        return batch
 
-    def _read(self, index: int, out: np.ndarray) -> None:
-        if self._kept is not None and index in self._kept:
-            out[:] = self._kept[index]
+    def _read(self, path: str, out: np.ndarray) -> None:
+        if self._kept is not None and path in self._kept:
+            out[:] = self._kept[path]
             return
-        path = self.samples[index].paths[0]
         try:
             if path in self._arrays:
                 resize_into(self._arrays[path], out)
@@ -121,7 +144,7 @@ class Pictures:
             self.unreadable[path] = str(error)
             out[:] = 0
         if self._kept is not None:
-            self._kept[index] = out.copy()
+            self._kept[path] = out.copy()
 
 
 def in_order(count: int, batch_size: int) -> list[range]:
@@ -134,8 +157,8 @@ class Batches:
 
     Threads, not processes: OpenCV decodes outside Python's lock, nothing is pickled or copied
     between processes, and the RAM cache is one. `sampler` yields lists of indices into `pictures`;
-    `transform` turns uint8 (B, 3, H, W) into what the model wants; then every picture is made as
-    coarse as its sample says. `workers` 0 reads in the calling thread.
+    `transform` turns uint8 (B, 3, H, W), or (B, T, 3, H, W), into what the model wants; then every
+    picture is made as coarse as its sample says. `workers` 0 reads in the calling thread.
     """
 
     def __init__(
@@ -154,8 +177,10 @@ class Batches:
         return len(self.sampler)
 
     def set_epoch(self, epoch: int) -> None:
-        """Let the sampler draw the batches of `epoch`."""
+        """Let the sampler draw the batches of `epoch`, and the frames of tracklets for it."""
         self.sampler.set_epoch(epoch)
+        if self.pictures.choice:
+            self.pictures.choice.epoch = epoch
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         for batch in self._read_ahead() if self.workers else map(self._read, self.sampler):

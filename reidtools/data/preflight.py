@@ -5,6 +5,8 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
+from tqdm import tqdm
+
 from reidtools.data.samples import Sample, Splits
 from reidtools.ops.protocol import ignores_own_camera
 
@@ -37,6 +39,11 @@ def preflight(
         "the folder you mean."
         for name, samples in lists.items()
         if not samples
+    ]
+    causes += [
+        f"{bare} tracklets of {name} have no frames; restore or remove them."
+        for name, samples in lists.items()
+        if (bare := sum(not sample.paths for sample in samples))
     ]
     causes += _unreadable(path for samples in lists.values() for s in samples for path in s.paths)
     if splits.query and splits.gallery and not valid:
@@ -78,9 +85,9 @@ def _unreadable(paths: Iterable[str]) -> list[str]:
     with ThreadPoolExecutor(8) as pool:  # for disks that answer slowly, over a network
         # Few large pieces: handing over one path at a time would cost more than reading it.
         pieces = [unique[start : start + 500] for start in range(0, len(unique), 500)]
-        flaws = [
-            f for piece in pool.map(lambda p: [flaw(path) for path in p], pieces) for f in piece
-        ]
+        found = pool.map(lambda piece: [flaw(path) for path in piece], pieces)
+        bar = tqdm(found, "Looking through pictures", len(pieces), False, disable=None, delay=2)
+        flaws = [what for piece in bar for what in piece]
     bad = [f"{path} ({what})" for path, what in zip(unique, flaws, strict=True) if what]
     if not bad:
         return []

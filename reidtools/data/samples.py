@@ -64,5 +64,8 @@ def table(name: str, splits: Splits) -> str:
     """The `statistics` as the table that FastReID and torchreid print when a dataset is loaded."""
     from tabulate import tabulate
 
-    headers = ("subset", "# ids", "# images", "# cameras")
-    return f"=> Loaded {name}\n{tabulate(statistics(splits), headers, tablefmt='pipe')}"
+    headers, rows = ["subset", "# ids", "# images", "# cameras"], statistics(splits)
+    if any(len(sample.paths) > 1 for samples in splits for sample in samples):
+        headers.append("# tracklets")
+        rows = [(*row, len(samples)) for row, samples in zip(rows, splits, strict=True)]
+    return f"=> Loaded {name}\n{tabulate(rows, headers, tablefmt='pipe')}"

@@ -98,7 +98,8 @@ class Logbook:
         left = self.max_epoch * self.length - progress.iteration
         eta = timedelta(seconds=round(left * self.trained / (progress.iteration - self.first)))
         speed = steps * self.batch_size / took
-        losses = "  ".join(f"{name} {value:.4g}" for name, value in progress.losses.items())
+        means = progress.losses | progress.figures
+        losses = "  ".join(f"{name} {value:.4g}" for name, value in means.items())
         line = (
             f"epoch {progress.epoch}/{self.max_epoch - 1}  iteration {progress.iteration}  {losses}"
             f"  lr {progress.lr:.3g}  {speed:.0f} pictures/s  eta {eta}"
@@ -109,10 +110,11 @@ class Logbook:
             LOGGER.info(line)
         self._record(
             {"epoch": progress.epoch, "iteration": progress.iteration, "lr": progress.lr}
-            | progress.losses
+            | means
             | {"pictures_per_second": round(speed, 1)}
         )
         scalars = {f"Loss/{name}": value for name, value in progress.losses.items()}
+        scalars |= {f"Train/{name}": value for name, value in progress.figures.items()}
         scalars |= {"lr": progress.lr, "pictures_per_second": speed}
         for name, value in scalars.items():
             self.events.add_scalar(name, value, progress.iteration)

@@ -7,11 +7,11 @@ import os
 import re
 import time
 from collections.abc import Mapping
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from reidtools.extras import require
 from reidtools.files import write_json
 
 LOGGER = logging.getLogger("reidtools")
@@ -26,10 +26,7 @@ PATIENCE = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "10", "MLFLOW_HTTP_REQUEST_MAX_RETRIE
 
 def require_mlflow(uri: str = "") -> None:
     """Raise an error if no run could be sent to `uri`: no MLflow here, or a password in `uri`."""
-    if find_spec("mlflow") is None:
-        raise ImportError(
-            "LOG.MLFLOW needs MLflow, which is not installed; run pip install 'reidtools[mlflow]'."
-        )
+    require("mlflow", "LOG.MLFLOW needs MLflow", "mlflow")
     if urlsplit(address(uri)).password:
         raise ValueError(
             "LOG.MLFLOW_URI, or MLFLOW_TRACKING_URI, holds a password, which would be saved with "

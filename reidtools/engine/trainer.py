@@ -1,6 +1,6 @@
 """The loop. It knows of a model, an objective, batches and an optimizer, and of nothing else."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,8 +13,9 @@ from torch import Tensor, nn
 class Progress:
     """Where a run stands: `epoch` counts from 0, `iteration` counts the steps taken in all.
 
-    `losses`, ``total`` among them, are means since the last report, or over the epoch if
-    `epoch_done`, which says that this report closes its epoch; `lr` is the first group's.
+    `losses`, ``total`` among them, and `figures`, what losses measured besides, are means since the
+    last report, or over the epoch if `epoch_done`, which says that this report closes its epoch;
+    `lr` is the first group's.
     """
 
     epoch: int
@@ -22,6 +23,7 @@ class Progress:
     lr: float
     epoch_done: bool
     losses: dict[str, float] = field(default_factory=dict)
+    figures: dict[str, float] = field(default_factory=dict)
 
 
 class NonFiniteLoss(FloatingPointError):
@@ -92,16 +94,28 @@ class Trainer:
             for position, batch in enumerate(self.batches):
                 lr = self.optimizer.param_groups[0]["lr"]
                 losses, done = self._step(batch), position == last
-                recent.add(losses)
-                whole.add(losses)
+                for means in (recent, whole):
+                    means.add(losses | self.objective.figures)
                 if recent.count == self.log_period or done or not started:
                     started = True
                     self._check()
-                    means = (whole if done else recent).values()
-                    progress = Progress(self.epoch, self.iteration, lr, done, means)
+                    values = (whole if done else recent).values()
+                    figures = {name: values.pop(name) for name in self.objective.figures}
+                    progress = Progress(self.epoch, self.iteration, lr, done, values, figures)
                     self.epoch += done
                     yield progress
                     recent = _Means()
+
+    @torch.inference_mode()
+    def losses_of(self, batches: Iterable[dict[str, Any]]) -> dict[str, float]:
+        """Means over `batches` of people who were not trained on; see `Objective.of_strangers`."""
+        self.model.eval()
+        self.objective.eval()
+        means = _Means()
+        for batch in batches:
+            with torch.autocast(self.device.type, self.amp) if self.amp else nullcontext():
+                means.add(self.objective.of_strangers(self.model, batch))
+        return means.values()
 
     def _step(self, batch: dict[str, Any]) -> dict[str, Tensor]:
         """One update of the weights; the detached losses, with their ``total``."""

@@ -137,12 +137,18 @@ def embed(
     *,
     flip: str = "off",
 ) -> Vectors:
-    """The `Vectors` of all pictures in `batches`, in order, float32, on the CPU.
+    """The `Vectors` of all pictures or tracklets in `batches`, in order, float32, on the CPU.
 
     `model(images)` gives (features, embeddings); the embeddings are what is compared. Images are
     (B, 3, H, W), or (B, T, 3, H, W) for tracklets. The model is put into evaluation mode for the
     time of the call. `amp` is the dtype of autocast, or None. A pass of some seconds shows a bar
     called `progress` in a terminal.
+
+    Tracklets of any length come frame by frame: where a batch has ``ends`` (B,), whether a picture
+    is the last of its tracklet, `model.frames` sees the pictures, and `model.pool` makes a vector
+    of each tracklet as soon as it is complete. So neither long ones nor many take memory. A
+    tracklet is called by its first frame. What a batch does not call ``readable`` (B,) is left out,
+    and so is a tracklet of which nothing is left.
 
     With `flip` every picture is also seen mirrored, in the same batch: ``"normalized"`` takes the
     mean of both embeddings, each brought to length 1, ``"raw"`` the mean of both as they are (as
@@ -151,22 +157,68 @@ def embed(
     join = choose("flip", flip, FLIPS)
     training = model.training
     model.eval()
-    rows, paths = [], []
+    found, paths, tracklets = [], [], _Tracklets(model)
     try:
         for batch in tqdm(batches, desc=progress, unit="batch", leave=False, disable=None, delay=2):
-            images = batch["images"]
+            images, whole = batch["images"], "ends" not in batch
             if join:
                 images = torch.cat([images, images.flip(-1)])
             with torch.autocast(images.device.type, amp, enabled=amp is not None):
-                _, embeddings = model(images)
-            embeddings = embeddings.float()
-            if join:
-                embeddings = join(*embeddings.chunk(2))
-            rows.append((embeddings.cpu(), batch["pids"].cpu(), batch["camids"].cpu()))
-            paths += batch["paths"]
+                seen = model(images)[1] if whole else model.frames(images)
+            views = seen.float().unflatten(0, (2 if join else 1, -1))  # (V, B, D)
+            rows, names = _readable(batch), batch["paths"]
+            views, rows, names = (
+                (views[:, rows], rows, [names[i] for i in rows])
+                if whole
+                else tracklets.take(views, rows, batch)
+            )
+            if rows:
+                embeddings = join(*views) if join else views[0]
+                who = (batch[name].cpu()[rows] for name in ("pids", "camids"))
+                found.append((embeddings.cpu(), *who))
+                paths += names
     finally:
         model.train(training)
-    if not rows:
+    if not found:
         raise ValueError("There are no pictures to embed; look at the folder and its file names.")
-    vectors, pids, camids = (torch.cat(column) for column in zip(*rows, strict=True))
+    vectors, pids, camids = (torch.cat(column) for column in zip(*found, strict=True))
     return Vectors(vectors, pids, camids, paths)
+
+
+def _readable(batch: dict[str, Any]) -> list[int]:
+    """The rows of a batch that show something."""
+    rows = list(range(len(batch["paths"])))
+    return batch["readable"].nonzero().flatten().tolist() if "readable" in batch else rows
+
+
+class _Tracklets:
+    """Holds the features of a tracklet's frames until its last one has been seen."""
+
+    def __init__(self, model: nn.Module):
+        self.model = model
+        self.parts: list[Tensor] = []  # (V, n, D) each
+        self.name = ""
+
+    def take(
+        self, views: Tensor, rows: list[int], batch: dict[str, Any]
+    ) -> tuple[Tensor, list[int], list[str]]:
+        """Add frames (V, B, D), of which `rows` count; gives the tracklets that are complete now.
+
+        These are their embeddings (V, n, D), a row of the batch for each, and their names.
+        """
+        begin, counts = 0, set(rows)
+        made, last, names = [], [], []
+        for stop in [*(batch["ends"].nonzero().flatten() + 1).tolist(), len(batch["paths"])]:
+            if begin == stop:
+                break
+            self.name = self.name or batch["paths"][begin]
+            self.parts.append(views[:, [i for i in range(begin, stop) if i in counts]])
+            if batch["ends"][stop - 1]:
+                frames = torch.cat(self.parts, 1)  # (V, T, D)
+                if frames.shape[1]:
+                    made.append(self.model.pool(frames.flatten(0, 1), len(frames))[1].float())
+                    last.append(stop - 1)
+                    names.append(self.name)
+                self.parts, self.name = [], ""
+            begin = stop
+        return torch.stack(made, 1) if made else views[:, :0], last, names

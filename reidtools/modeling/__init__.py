@@ -1,9 +1,9 @@
 """Pictures in, vectors out: backbones, heads, the Embedder that joins them, and their weights.
 
-Importing this room registers every backbone and head.
+Importing this room registers every backbone, head and pooling over time.
 """
 
-from reidtools.modeling import backbones, heads
+from reidtools.modeling import backbones, heads, temporal
 from reidtools.modeling.embedder import Embedder
 
-__all__ = ["Embedder", "backbones", "heads"]
+__all__ = ["Embedder", "backbones", "heads", "temporal"]

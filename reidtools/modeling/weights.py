@@ -98,6 +98,8 @@ class Layout(NamedTuple):
     training: str
 
 
+# Parts of a model that may be as they were built, and what they are then.
+PASSTHROUGH = {"heads.": "neck (identity as built)", "temporal.": "attention (the mean as built)"}
 BARE = ((r"^", "backbone."),)
 LAYOUTS = (
     Layout(
@@ -137,8 +139,9 @@ class Fit:
     def __str__(self) -> str:
         total = len(self.matched) + len(self.missing) + len(self.mismatched)
         parts = [f"{self.layout} layout: {len(self.matched)} of {total} tensors matched"]
-        if self.passthrough:
-            parts.append("not in the file: neck (identity as built)")
+        for prefix, what in PASSTHROUGH.items():
+            if any(name.startswith(prefix) for name in self.passthrough):
+                parts.append(f"not in the file: {what}")
         if self.missing:
             parts.append(f"missing: {_some(self.missing)}")
         if self.mismatched:
@@ -213,10 +216,11 @@ def _translate(key: str, tensor: Tensor, layout: Layout, adapt) -> tuple[str, Te
 def _sort_absent(result: Fit, model: nn.Module, absent: list[str]) -> None:
     """Of the names without a tensor: what is missing, and what may be as it was built."""
     shapes = {name for name, _, _ in result.mismatched}
-    heads = getattr(model, "heads", None)
-    neck = {f"heads.{name}" for name in getattr(heads, "passthrough", ())}
-    if neck <= set(absent) - shapes:
-        result.passthrough = [name for name in absent if name in neck]
+    for prefix in PASSTHROUGH:
+        part = getattr(model, prefix[:-1], None)
+        own = {prefix + name for name in getattr(part, "passthrough", ())}
+        if own <= set(absent) - shapes:
+            result.passthrough += [name for name in absent if name in own]
     known = shapes | set(result.passthrough)
     # Files from before torch 0.4.1 do not count batches, and nothing depends on the count.
     result.missing = [

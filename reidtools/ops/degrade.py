@@ -10,7 +10,7 @@ from torch.nn.functional import interpolate
 def degrade(images: Tensor, scale: float) -> Tensor:
     """What a camera `scale` times as coarse would have seen, at the old size.
 
-    Float (B, C, H, W) -> the same shape and memory format: bicubic down to the whole part of
+    Float (B, [T,] C, H, W) -> the same shape and memory format: bicubic down to the whole part of
     H / scale x W / scale, bicubic back up to H x W, both without antialiasing, as the octuplet
     recipe does to normalised batches. The whole picture is covered whether `scale` divides H and W
     or not, so nothing moves. `scale` 1 gives `images` itself. Raises ValueError for a `scale` below
@@ -24,14 +24,14 @@ def degrade(images: Tensor, scale: float) -> Tensor:
         )
     if scale == 1:
         return images
-    small = (int(height / scale), int(width / scale))
+    small, pictures = (int(height / scale), int(width / scale)), images.flatten(0, -4)
     for size in (small, (height, width)):
-        images = interpolate(images, size=size, mode="bicubic", align_corners=False)
-    return images
+        pictures = interpolate(pictures, size=size, mode="bicubic", align_corners=False)
+    return pictures.view_as(images)
 
 
 def degrade_each(images: Tensor, scales: Sequence[float]) -> Tensor:
-    """Each of `images` (B, C, H, W) as coarse as its one of the B `scales`; see `degrade`."""
+    """Each of `images` (B, [T,] C, H, W) as coarse as its one of the B `scales`; see `degrade`."""
     kinds = sorted(set(scales))
     if len(kinds) == 1:
         return degrade(images, kinds[0])

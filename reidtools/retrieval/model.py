@@ -5,7 +5,7 @@ from typing import Any
 
 # What vectors depend on, in the `about` of a gallery: what both sides tell must be equal. Of nodes
 # of a config these are the keys that both have, so that a new option makes no gallery useless.
-KEYS = ("fingerprint", "size", "flip", "backbone", "head", "pixels")
+KEYS = ("fingerprint", "size", "flip", "backbone", "head", "temporal", "pixels")
 CURE = "use the gallery's own weights and settings, or build it again with the others"
 
 

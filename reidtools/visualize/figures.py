@@ -1,9 +1,9 @@
 """What all figures share: an empty canvas, colours, the legend, the file."""
 
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from reidtools.extras import require
 from reidtools.files import write_whole
 
 if TYPE_CHECKING:
@@ -20,12 +20,6 @@ STYLES = ["-", "--", "-.", ":"]
 def require_matplotlib() -> None:
     """Raise an ImportError that says how to install matplotlib where it is not."""
     require("matplotlib", "Curves are drawn with matplotlib", "plots")
-
-
-def require(package: str, why: str, extra: str) -> None:
-    """Raise an ImportError that names the `extra` to install where `package` is missing."""
-    if find_spec(package) is None:
-        raise ImportError(f"{why}, which is not installed; run pip install 'reidtools[{extra}]'.")
 
 
 def canvas() -> tuple["Figure", "Axes"]:

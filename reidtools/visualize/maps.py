@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from reidtools.extras import require
 from reidtools.registry import choose
-from reidtools.visualize.figures import canvas, require, require_matplotlib, write
+from reidtools.visualize.figures import canvas, require_matplotlib, write
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

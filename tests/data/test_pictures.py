@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import Tensor
 
+from reidtools.data.frames import FrameChoice, one_by_one
 from reidtools.data.pictures import Batches, Pictures, in_order, read_picture
 from reidtools.data.samples import Sample
 from reidtools.ops.degrade import degrade_each
@@ -120,3 +122,70 @@ def test_unreadable_pictures_can_be_collected(samples, workers):
     assert batch["paths"][:2] == [good, bad]
     with pytest.raises(OSError, match="not a readable picture"):
         Pictures(samples, (8, 4))[[1]]
+
+
+@pytest.fixture
+def tracklets(samples):
+    """Two tracklets, of the first three pictures and of the other two."""
+    paths = [sample.paths[0] for sample in samples]
+    return [Sample(tuple(paths[:3]), 7, 0), Sample(tuple(paths[3:]), 8, 1)]
+
+
+def test_a_batch_of_tracklets_shows_as_many_frames_of_each(tracklets):
+    choice = FrameChoice(0, frames=3)
+    batch = Pictures(tracklets, (32, 16), {7: 0, 8: 1}, choice=choice)[[1, 0]]
+    assert batch["images"].shape == (2, 3, 3, 32, 16)
+    frames = batch["images"].flatten(0, 1)
+    assert frames.is_contiguous(memory_format=torch.channels_last)
+    assert frames[:, 0, 0, 0].tolist() == [120, 160, 160, 0, 40, 80]  # the last one repeated
+    assert batch["pids"].tolist() == [1, 0]
+    assert batch["paths"] == [tracklets[1].paths[0], tracklets[0].paths[0]]
+
+
+def test_no_frame_is_decoded_that_is_not_used_and_none_twice(tracklets, monkeypatch):
+    read = []
+    monkeypatch.setattr(
+        "reidtools.data.pictures.read_picture", lambda path, out: (read.append(path), out.fill(0))
+    )
+    Pictures(tracklets, (32, 16), choice=FrameChoice(0, frames=2))[[0]]
+    assert len(read) == 2 and set(read) < set(tracklets[0].paths)
+    read.clear()
+    Pictures(tracklets, (32, 16), choice=FrameChoice(0, frames=9))[[1]]
+    assert read == list(tracklets[1].paths)
+    read.clear()
+    kept = Pictures(tracklets, (32, 16), choice=FrameChoice(0, frames=3), cache="ram")
+    kept[[0, 1]], kept[[1, 0]]
+    assert sorted(read) == sorted(path for sample in tracklets for path in sample.paths)
+
+
+@pytest.mark.parametrize("workers", [0, 1, 3])
+def test_frames_do_not_depend_on_who_reads_them(tracklets, workers):
+    class Again(list):
+        def set_epoch(self, epoch):
+            pass
+
+    def run(count, epoch):
+        pictures = Pictures(tracklets, (32, 16), choice=FrameChoice(5, frames=2))
+        batches = Batches(pictures, Again([[0, 1], [1, 0], [0, 0]]), Tensor.float, workers=count)
+        batches.set_epoch(epoch)
+        return torch.stack([batch["images"] for batch in batches])
+
+    assert torch.equal(run(workers, 3), run(0, 3))
+    assert any(not torch.equal(run(workers, 3), run(workers, epoch)) for epoch in (4, 5, 6))
+
+
+def test_each_tracklet_is_as_coarse_as_it_says(tracklets):
+    coarse = [sample._replace(scale=scale) for sample, scale in zip(tracklets, (4, 1), strict=True)]
+    pictures = Pictures(coarse, (32, 16), choice=FrameChoice(0, frames=2))
+    noise = torch.rand(2, 2, 3, 32, 16)
+    (batch,) = Batches(pictures, [[0, 1]], lambda images: noise, workers=0)
+    assert torch.equal(batch["images"][1], noise[1])
+    assert torch.equal(batch["images"][0], degrade_each(noise[0], [4, 4]))
+
+
+def test_frames_as_pictures_tell_their_ends_and_what_is_readable(tracklets, tmp_path):
+    (tmp_path / "1.png").write_bytes(b"broken")
+    frames, ends = one_by_one(tracklets)
+    batch = Pictures(frames, (32, 16), None, {}, ends=ends)[[0, 1, 2, 4]]
+    assert batch["ends"].tolist() == [False, False, True, True]
+    assert batch["readable"].tolist() == [True, False, True, True]

@@ -105,3 +105,39 @@ def test_low_resolution_is_off_by_default_and_draws_nothing():
     for wrong in ({"low_res_prob": 1.5}, {"low_res_scales": []}, {"low_res_scales": [0.5]}):
         with pytest.raises(ValueError, match=r"INPUT\.LOW_RES"):
             LowResolution(generator, **wrong)
+
+
+def tracklets(count=16, frames=3):
+    """The same picture in every frame, so that frames treated alike stay alike."""
+    return noise(count)[:, None].expand(-1, frames, -1, -1, -1).contiguous()
+
+
+def test_all_frames_of_a_tracklet_are_treated_alike():
+    options = {"flip_prob": 0.5, "padding": 4, "rea_prob": 0.5}
+    out = augment(**options)(tracklets())
+    assert out.shape == (16, 3, 3, 32, 16) and not torch.equal(out, tracklets())
+    assert all(torch.equal(out[:, 0], out[:, t]) for t in (1, 2))
+    assert torch.equal(out[:, 0], augment(**options)(noise(16)))  # and as a picture would be
+
+
+def test_frames_can_be_erased_one_by_one():
+    options = {"flip_prob": 0.5, "padding": 4, "rea_prob": 0.5}
+    out = augment(**options, rea_per_frame=True)(tracklets())
+    plain = augment(flip_prob=0.5, padding=4)(tracklets())
+    erased = (out != plain).flatten(2).any(2)  # (16, 3)
+    assert 12 < erased.sum() < 36
+    assert (erased.any(1) & ~erased.all(1)).sum() > 3  # some frames of a tracklet, not all
+    images = noise(8)
+    assert torch.equal(
+        augment(**options, rea_per_frame=True)(images), augment(**options)(images)
+    )  # pictures are no tracklets
+
+
+def test_tracklets_are_normalised_and_made_coarse_like_pictures():
+    normalize = Normalize()
+    out = normalize(tracklets())
+    assert torch.equal(out[:, 1], normalize(noise(16)))
+    assert out.flatten(0, 1).is_contiguous(memory_format=torch.channels_last)
+    coarse = LowResolution(torch.Generator().manual_seed(0), low_res_prob=0.5)(out)
+    changed = (coarse != out).flatten(2).any(2)
+    assert 0 < changed[:, 0].sum() < 16 and torch.equal(changed[:, 0], changed[:, 2])

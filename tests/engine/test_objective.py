@@ -3,6 +3,7 @@ import torch
 from torch import nn
 
 from reidtools.engine.objective import Objective
+from reidtools.losses import CrossEntropyLoss
 from reidtools.ops.degrade import degrade
 
 
@@ -68,3 +69,27 @@ def test_low_features_are_those_of_the_same_pictures_made_coarse():
     assert len(seen) == 3  # nobody wanted them
     with pytest.raises(ValueError, match=r"Gap compares two.*DATASETS\.LOW_SCALE"):
         Objective({"Gap": Gap()}, {"Gap": 1.0})
+
+
+def test_what_losses_measure_besides_is_collected():
+    loss = CrossEntropyLoss(2, 3)
+    with torch.no_grad():
+        loss.classifier.weight.copy_(torch.tensor([[1.0, 0.0], [0.0, 1.0], [-1.0, -1.0]]))
+    objective = Objective(
+        {"CrossEntropyLoss": loss, "Sum": Sum()}, {"CrossEntropyLoss": 1, "Sum": 1}
+    )
+    images = torch.tensor([[1.0, 0.0], [0.0, 1.0], [-1.0, -1.0], [1.0, 0.0]])
+    losses = objective(embed, {"images": images, "pids": torch.tensor([0, 1, 2, 1])})
+    assert losses.keys() == {"CrossEntropyLoss", "Sum"}
+    assert objective.figures["top1"] == 0.75 and not objective.figures["top1"].requires_grad
+
+
+def test_strangers_have_the_losses_without_a_classifier():
+    objective = Objective(
+        {"CrossEntropyLoss": CrossEntropyLoss(1, 2), "Spread": Spread()},
+        {"CrossEntropyLoss": 1.0, "Spread": 2.0},
+    )
+    batch = {"images": torch.tensor([[1.0], [3.0]]), "pids": torch.tensor([70, 71])}
+    assert objective.of_strangers(embed, batch) == {"Spread": 4.0}
+    only = Objective({"CrossEntropyLoss": CrossEntropyLoss(1, 2)}, {"CrossEntropyLoss": 1.0})
+    assert only.of_strangers(embed, batch) == {}

@@ -137,10 +137,10 @@ def test_what_a_server_missed_is_sent_when_it_answers(run, caplog, monkeypatch):
 
 
 def test_what_cannot_work_is_said_at_once(run, monkeypatch):
-    monkeypatch.setattr(tracking, "find_spec", lambda name: object())
+    monkeypatch.setattr("reidtools.extras.find_spec", lambda name: object())
     require_mlflow("http://127.0.0.1:8080")
     with pytest.raises(ValueError, match="password.*MLFLOW_TRACKING_PASSWORD"):
         require_mlflow("http://me:secret@host:8080")
-    monkeypatch.setattr(tracking, "find_spec", lambda name: None)
+    monkeypatch.setattr("reidtools.extras.find_spec", lambda name: None)
     with pytest.raises(ImportError, match=r"pip install 'reidtools\[mlflow\]'"):
         Tracker(run, {})

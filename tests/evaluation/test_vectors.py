@@ -178,3 +178,69 @@ def test_a_vector_without_a_direction_is_named():
     with pytest.raises(ValueError, match=r"1 of 1 query .*row 0"):
         check_comparable(Vectors(torch.zeros(1, 4), [1], [0]), gallery, "cosine")
     check_comparable(ones(2), gallery, "euclidean")
+
+
+class Frames(nn.Module):
+    """An embedder of pictures with one pixel: features are (x, x + 1), a tracklet their maximum."""
+
+    def forward(self, images):
+        return self.pool(self.frames(images.flatten(0, -4)), len(images))
+
+    def frames(self, images):
+        x = images.flatten(1)[:, :1]
+        return torch.cat([x, x + 1], 1)
+
+    def pool(self, features, tracklets=1):
+        pooled = features.view(tracklets, -1, 2).amax(1)
+        return pooled, pooled + 10
+
+
+def frame_batches(lengths, size, unreadable=()):
+    """Tracklets of the numbers 0, 1, 2 …, as batches of `size` frames."""
+    total = sum(lengths)
+    ends = torch.zeros(total, dtype=torch.bool)
+    ends[torch.tensor(lengths).cumsum(0) - 1] = True
+    owners = torch.repeat_interleave(torch.arange(len(lengths)), torch.tensor(lengths))
+    for begin in range(0, total, size):
+        rows = range(begin, min(total, begin + size))
+        made = {
+            "images": torch.tensor([float(i) for i in rows]).view(-1, 1, 1, 1),
+            "pids": owners[list(rows)] + 50,
+            "camids": owners[list(rows)] % 2,
+            "paths": [f"{i}.jpg" for i in rows],
+            "ends": ends[list(rows)],
+        }
+        if unreadable:
+            made["readable"] = torch.tensor([i not in unreadable for i in rows])
+        yield made
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 5, 100])
+def test_tracklets_of_any_length_in_batches_of_any_size(size):
+    found = embed(Frames(), frame_batches([3, 1, 1, 6], size))
+    assert found.vectors.tolist() == [[12, 13], [13, 14], [14, 15], [20, 21]]
+    assert found.pids.tolist() == [50, 51, 52, 53] and found.camids.tolist() == [0, 1, 0, 1]
+    assert found.paths == ["0.jpg", "3.jpg", "4.jpg", "5.jpg"]  # called by their first frames
+
+
+def test_a_mirrored_tracklet_is_pooled_by_itself():
+    plain = embed(Frames(), frame_batches([3, 2], 2)).vectors
+    raw = embed(Frames(), frame_batches([3, 2], 2), flip="raw").vectors
+    assert torch.equal(raw, plain)  # one pixel has no other side
+    unit = embed(Frames(), frame_batches([3, 2], 2), flip="normalized").vectors
+    assert torch.allclose(unit, nn.functional.normalize(plain))
+
+
+@pytest.mark.parametrize("size", [1, 4, 100])
+def test_frames_that_cannot_be_read_do_not_count(size):
+    found = embed(Frames(), frame_batches([3, 1, 2], size, unreadable={2, 3}))
+    assert found.vectors.tolist() == [[11, 12], [15, 16]]
+    assert found.paths == ["0.jpg", "4.jpg"] and found.pids.tolist() == [50, 52]
+    with pytest.raises(ValueError, match="no pictures"):
+        embed(Frames(), frame_batches([2], size, unreadable={0, 1}))
+
+
+def test_pictures_that_cannot_be_read_are_left_out():
+    made = batch([1.0, 2.0, 3.0]) | {"readable": torch.tensor([True, False, True])}
+    found = embed(Twice(), [made])
+    assert found.vectors.tolist() == [[2.0], [6.0]] and found.paths == ["1.0.jpg", "3.0.jpg"]

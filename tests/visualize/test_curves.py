@@ -5,7 +5,7 @@ import torch
 from PIL import Image
 
 from reidtools.evaluation.verification import Verification
-from reidtools.visualize import curves, figures
+from reidtools.visualize import curves
 from reidtools.visualize.curves import ap_histogram, cmc_curves, progress_curves, roc_curves
 
 pytest.importorskip("matplotlib", reason="pip install 'reidtools[plots]'")
@@ -73,7 +73,7 @@ def test_no_curves_are_refused(draw, tmp_path):
 
 
 def test_a_missing_matplotlib_is_told(tmp_path, monkeypatch):
-    monkeypatch.setattr(figures, "find_spec", lambda name: None)
+    monkeypatch.setattr("reidtools.extras.find_spec", lambda name: None)
     with pytest.raises(ImportError, match=r"run pip install 'reidtools\[plots\]'"):
         cmc_curves({"a": CMC}, tmp_path / "cmc.png")
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from reidtools.visualize import figures, maps
+from reidtools.visualize import maps
 from reidtools.visualize.maps import embedding_map
 
 pytest.importorskip("matplotlib", reason="pip install 'reidtools[plots]'")
@@ -122,7 +122,7 @@ def test_what_cannot_be_drawn(tmp_path, monkeypatch):
         embedding_map(torch.ones(4, 4), torch.zeros(4), torch.zeros(4), path, method="tnse")
     for method, extra in (("tsne", "plots"), ("umap", "umap")):
         missing = {"tsne": "sklearn", "umap": "umap"}[method]
-        monkeypatch.setattr(figures, "find_spec", lambda name, m=missing: name != m or None)
+        monkeypatch.setattr("reidtools.extras.find_spec", lambda name, m=missing: name != m or None)
         with pytest.raises(ImportError, match=rf"pip install 'reidtools\[{extra}\]'"):
             embedding_map(torch.ones(4, 4), torch.zeros(4), torch.zeros(4), path, method=method)
     assert not path.exists()

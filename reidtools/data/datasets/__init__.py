@@ -4,14 +4,38 @@ import re
 from pathlib import Path
 from typing import Any
 
-from reidtools.data.datasets import cuhk03, market, mot17, msmt17, prw, toy
+from reidtools.data.datasets import (
+    cuhk03,
+    market,
+    mars,
+    mot17,
+    msmt17,
+    prw,
+    sequences,
+    toy,
+    toy_mars,
+    video_pairs,
+)
 from reidtools.data.datasets.folder import load_folder
 from reidtools.data.datasets.listing import pictures
 from reidtools.data.datasets.market import FOLDERS, read_market
 from reidtools.data.samples import Splits
 from reidtools.registry import DATASETS, call, unknown
 
-__all__ = ["cuhk03", "load_dataset", "load_folder", "market", "mot17", "msmt17", "prw", "toy"]
+__all__ = [
+    "cuhk03",
+    "load_dataset",
+    "load_folder",
+    "market",
+    "mars",
+    "mot17",
+    "msmt17",
+    "prw",
+    "sequences",
+    "toy",
+    "toy_mars",
+    "video_pairs",
+]
 
 
 def load_dataset(name: str, root: str | Path, **options: Any) -> Splits:

@@ -65,6 +65,25 @@ def find_pictures(source: str | Path, in_subfolders: bool = False) -> list[Path]
     raise ValueError(f"There are no pictures ({kinds}) in {source}; put some there.")
 
 
+def find_tracklets(source: str | Path) -> list[tuple[Path, ...]]:
+    """The tracklets in the folder `source`: of it and each folder below, the pictures, sorted.
+
+    A folder without pictures of its own is none; hidden ones are left out. A missing `source` is a
+    FileNotFoundError, one without any tracklet a ValueError.
+    """
+    source = Path(source).expanduser()
+    if not source.is_dir():
+        raise FileNotFoundError(
+            f"There is no folder {source.absolute()}; name the folder of a tracklet, or one with a "
+            "folder for each."
+        )
+    found = [tuple(frames) for folder in _folders(source) if (frames := pictures(folder))]
+    if not found:
+        kinds = ", ".join(sorted(PICTURES))
+        raise ValueError(f"There are no pictures ({kinds}) in {source} or below; put some there.")
+    return found
+
+
 def _folders(top: Path, above: frozenset[Path] = frozenset()) -> Iterator[Path]:
     """`top` and the folders below it, but for hidden ones; links are followed, not in rings."""
     home = top.resolve()

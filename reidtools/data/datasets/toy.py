@@ -3,7 +3,7 @@
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -38,18 +38,44 @@ def toy(
     """
     least = {"people": 2, "cameras": 2, "pictures": 2}
     options = {"people": people, "cameras": cameras, "pictures": pictures, "seed": seed}
+    refuse_small(options, least)
+    home = Path(root).expanduser().resolve() / "toy"
+    draw_once(home, {"about": ABOUT, "drawing": DRAWING, "options": options}, _draw)
+    return read_market(home)
+
+
+def refuse_small(options: Mapping[str, int], least: Mapping[str, int]) -> None:
+    """Raise a `ValueError` if one of the `options` is below its `least`."""
     for name, smallest in least.items():
         if options[name] < smallest:
             raise ValueError(
                 f"A toy dataset needs {smallest} {name} or more to have a match in another camera; "
                 f"it was given {options[name]}. Set {name.upper()} to {smallest} or more."
             )
-    home = Path(root).expanduser().resolve() / "toy"
-    story = {"about": ABOUT, "drawing": DRAWING, "options": options}
+
+
+def draw_once(home: Path, story: dict, draw: Callable[..., None]) -> None:
+    """Let `draw` fill the folder `home`, unless that was done before as `story` tells.
+
+    ``draw(folder, **story["options"])`` draws beside `home`, and the whole is moved there in one
+    step: nobody sees half of it. A `home` of another story, or of somebody else, is a `ValueError`.
+    """
     if not home.exists():
-        _write(home, story)
+        unfinished = home.with_name(f".{home.name}-{os.getpid()}")
+        shutil.rmtree(unfinished, ignore_errors=True)
+        try:
+            unfinished.mkdir(parents=True)
+            draw(unfinished, **story["options"])
+            text = json.dumps(story, indent=1) + "\n"
+            (unfinished / "toy.json").write_text(text, encoding="utf-8")
+            try:
+                unfinished.replace(home)
+            except OSError:
+                if not home.exists():  # else another process was faster; its options are checked
+                    raise
+        finally:
+            shutil.rmtree(unfinished, ignore_errors=True)
     _check(home, story)
-    return read_market(home)
 
 
 def _check(home: Path, story: dict) -> None:
@@ -70,24 +96,12 @@ def _check(home: Path, story: dict) -> None:
         )
 
 
-def _write(home: Path, story: dict) -> None:
-    """Draw the dataset beside `home` and move it there in one step: nobody sees half of it."""
-    unfinished = home.with_name(f".toy-{os.getpid()}")
-    shutil.rmtree(unfinished, ignore_errors=True)
-    try:
-        for folder in FOLDERS:
-            (unfinished / folder).mkdir(parents=True)
-        for file, person, camera, rng in _plan(**story["options"]):
-            photograph(person, camera, rng).save(unfinished / file, quality=90)
-        text = json.dumps(story, indent=1) + "\n"
-        (unfinished / "toy.json").write_text(text, encoding="utf-8")
-        try:
-            unfinished.replace(home)
-        except OSError:
-            if not home.exists():  # else another process was faster; the caller checks its options
-                raise
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
+def _draw(home: Path, **options: int) -> None:
+    """Draw the whole dataset into the folder `home`."""
+    for folder in FOLDERS:
+        (home / folder).mkdir()
+    for file, person, camera, rng in _plan(**options):
+        photograph(person, camera, rng).save(home / file, quality=90)
 
 
 Picture = tuple[str, Person | None, Camera, np.random.Generator]

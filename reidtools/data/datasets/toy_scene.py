@@ -40,6 +40,24 @@ def make_camera(rng: np.random.Generator, number: int) -> Camera:
     )
 
 
+class Moment(NamedTuple):
+    """What one frame of a tracklet has of its own: how far the person walked, in radians of a
+    double step, how the detector's box lies, in its sides, and the chance of who comes between.
+    """
+
+    walked: float
+    x: float
+    y: float
+    zoom: float
+    rng: np.random.Generator
+
+
+def make_moment(rng: np.random.Generator, frame: int) -> Moment:
+    """Frame number `frame` of a tracklet, from 0."""
+    x, y = rng.uniform(-0.06, 0.06), rng.uniform(-0.03, 0.03)
+    return Moment(0.9 * frame, x, y, rng.uniform(0.95, 1.05), rng)
+
+
 def shade(colour: Colour, factor: float) -> Colour:
     """A lighter (factor > 1) or darker colour."""
     return tuple(int(min(255, channel * factor)) for channel in colour)
@@ -104,8 +122,14 @@ def develop(image: "Image.Image", camera: Camera, rng: np.random.Generator) -> "
     return Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
 
 
-def photograph(person: Person | None, camera: Camera, rng: np.random.Generator) -> "Image.Image":
-    """A 64x128 picture of `person` in front of `camera`; without a person, of the place alone."""
+def photograph(
+    person: Person | None, camera: Camera, rng: np.random.Generator, moment: Moment | None = None
+) -> "Image.Image":
+    """A 64x128 picture of `person` in front of `camera`; without a person, of the place alone.
+
+    Frames of a tracklet are drawn with equal `rng`, which has place, light and pose, and each with
+    its own `moment`.
+    """
     from PIL import Image, ImageDraw
 
     w, h = WIDTH * SCALE, HEIGHT * SCALE
@@ -116,11 +140,15 @@ def photograph(person: Person | None, camera: Camera, rng: np.random.Generator) 
         size = h * 0.92 * person.height * rng.uniform(0.88, 1.06)
         centre = w * (0.5 + rng.uniform(-0.1, 0.1))
         top = (h - size) * rng.uniform(0.2, 0.8)
+        stride, side, back = rng.uniform(-1, 1), pick(rng, (-1, 1)), rng.random() < 0.4
+        if moment is not None:
+            size, centre, top = size * moment.zoom, centre + w * moment.x, top + h * moment.y
+            stride = np.sin(np.pi * stride + moment.walked)
         feet = top + 0.98 * size
         shadow = (centre - 0.2 * size, feet - 0.02 * size, centre + 0.2 * size, feet + 0.02 * size)
         draw.ellipse(shadow, fill=shade(camera.ground, 0.65))
-        stride, side = rng.uniform(-1, 1), pick(rng, (-1, 1))
-        Figure(draw, person, centre, top, size, stride, side, rng.random() < 0.4).paint()
-    if person is None or rng.random() < 0.15:
-        paint_obstacle(draw, rng)
+        Figure(draw, person, centre, top, size, stride, side, back).paint()
+    passing = rng if moment is None else moment.rng
+    if person is None or passing.random() < 0.15:
+        paint_obstacle(draw, passing)
     return develop(image, camera, rng)

@@ -1,0 +1,44 @@
+"""Batches larger than memory: a network sees them part by part, and the losses all at once."""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from copy import deepcopy
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+
+def in_parts(network: Callable[[Tensor], Tensor], images: Tensor, size: int) -> Tensor:
+    """``network(images)``, (N, …) -> (N, D), with the activations of `size` rows at a time.
+
+    In training each part is computed again on the way back instead of being kept (Chen et al.,
+    2016, arXiv:1604.06174), with the same chance; gradients are those of parts that were kept.
+    """
+    parts = images.split(size)
+    if not torch.is_grad_enabled() or len(parts) == 1:
+        return torch.cat([network(part) for part in parts])
+    model = getattr(network, "__self__", network)
+
+    def contexts() -> tuple[AbstractContextManager, AbstractContextManager]:
+        return nullcontext(), _without_statistics(model)
+
+    return torch.cat(
+        [checkpoint(network, part, use_reentrant=False, context_fn=contexts) for part in parts]
+    )
+
+
+@contextmanager
+def _without_statistics(model: nn.Module) -> Iterator[None]:
+    """Keep batch norms from counting a part twice: their running statistics stay as they are."""
+    norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    before = [(norm.momentum, deepcopy(norm.num_batches_tracked)) for norm in norms]
+    try:
+        for norm in norms:
+            norm.momentum = 0.0
+        yield
+    finally:
+        for norm, (momentum, count) in zip(norms, before, strict=True):
+            norm.momentum = momentum
+            if count is not None:
+                norm.num_batches_tracked.copy_(count)
