@@ -1,7 +1,7 @@
 # make demo   set up .venv, draw the toy people, train a small OSNet on them, test it
 # make test   set up .venv, run all tests
 # make check  ruff, import layers, mypy on the leaves
-# make bench  measure the input pipeline, ranking, re-ranking and galleries
+# make bench  measure the input pipeline, ranking, re-ranking, galleries and tracklets
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -32,6 +32,7 @@ bench: .venv/ready
 	$(BIN)/python benchmarks/ranking.py
 	$(BIN)/python benchmarks/reranking.py
 	$(BIN)/python benchmarks/gallery.py
+	$(BIN)/python benchmarks/sequences.py
 
 clean:
 	rm -rf .venv build dist *.egg-info

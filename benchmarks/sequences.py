@@ -1,17 +1,12 @@
 """Tracklets: from disk to vectors, memory of a training step in parts, a folder of 5,000 frames.
 
-speed   Frames a second on one thread, against the way of scripts: a tracklet at a time, each frame
-        through Pillow and torchvision, all at once through the network, mean, length 1. Both take
-        turns; CPU time is counted, as in pipeline.py.
-step    A training step of 64 tracklets of 25 frames with 64, 256 or all 1,600 pictures in the
-        network at a time, how far their gradients are apart, and how many files are decoded. The
-        network has no batch norm, and pictures are small, so that all at once fits into 24 GB.
-folder  Embedding 50, 500 and 5,000 frames as one tracklet (files come again and again).
+speed   Against the way of scripts: a tracklet at a time, each frame through Pillow and torchvision,
+        all at once through the network, mean, length 1. CPU time, in turns, as in pipeline.py.
+step    64 tracklets of 25 frames, with 64, 256 or all 1,600 pictures in the network at a time:
+        small ones, and a network without batch norm, so that all fit into 24 GB and must agree.
+folder  50, 500 and 5,000 frames as one tracklet (files come again and again).
 
-Memory is the peak of a process of its own.
-
-    python benchmarks/sequences.py                     # drawn tracklets of 12, 25 and 37 frames
-    python benchmarks/sequences.py FOLDER --only speed     # the layout of MARS
+    python benchmarks/sequences.py [folder in the layout of MARS; default: drawn tracklets]
 """
 
 import argparse
@@ -39,7 +34,7 @@ from reidtools.data.datasets.toy_mars import toy_mars
 from reidtools.data.frames import FrameChoice, one_by_one
 from reidtools.data.pictures import Batches, Pictures, in_order
 from reidtools.data.samplers import RandomIdentitySampler
-from reidtools.data.samples import Sample, relabel
+from reidtools.data.samples import Sample, Splits, relabel
 from reidtools.data.transforms import IMAGENET_MEAN, IMAGENET_STD, Normalize
 from reidtools.engine.environment import describe
 from reidtools.engine.objective import Objective
@@ -48,8 +43,15 @@ from reidtools.losses import CrossEntropyLoss, TripletLoss
 from reidtools.modeling import Embedder, weights
 from reidtools.registry import BACKBONES, HEADS
 
-PEOPLE, EACH, FRAMES = 16, 4, 25
-BATCHES = (32, 128)  # TEST.IMS_PER_BATCH is 128 by default
+PEOPLE, EACH, FRAMES, PARTS = 16, 4, 25, (64, 256, 0)  # 0: all at once
+STEP = "vit_tiny_patch16_224", [128, 64]
+
+
+def tracklets(args: argparse.Namespace) -> Splits:
+    """Those of the folder; else drawn ones of 12, 25 and 37 frames, drawn once."""
+    if args.folder:
+        return mars(args.folder)
+    return toy_mars(args.scratch, people=PEOPLE, cameras=2, tracklets=2, frames=FRAMES)
 
 
 def network(name: str, size: list[int], file: str = "") -> Embedder:
@@ -72,8 +74,8 @@ def ours(samples: list[Sample], size: list[int], batch: int) -> Batches:
 
 def by_tracklet(samples: list[Sample], size: list[int]) -> Iterator[torch.Tensor]:
     """(1, T, 3, H, W) each: a tracklet at a time, its frames through Pillow and torchvision."""
-    normalize = T.Normalize(IMAGENET_MEAN, IMAGENET_STD)
-    transform = T.Compose([T.Resize(tuple(size)), T.ToTensor(), normalize])
+    steps = T.Resize(tuple(size)), T.ToTensor(), T.Normalize(IMAGENET_MEAN, IMAGENET_STD)
+    transform = T.Compose(steps)
     for sample in samples:
         yield torch.stack([transform(Image.open(p).convert("RGB")) for p in sample.paths])[None]
 
@@ -92,11 +94,9 @@ def speed(args: argparse.Namespace, samples: list[Sample]) -> None:
         "input, by tracklet": lambda: sum(1 for _ in by_tracklet(samples, args.size)),
         "input, reidtools 128": lambda: sum(1 for _ in ours(samples, args.size, 128)),
         "vectors, by tracklet": vectors,
+        "vectors, reidtools 32": lambda: embed(model, ours(samples, args.size, 32)).vectors,
+        "vectors, reidtools 128": lambda: embed(model, ours(samples, args.size, 128)).vectors,
     }
-    for batch in BATCHES:
-        ways[f"vectors, reidtools {batch}"] = lambda batch=batch: (
-            embed(model, ours(samples, args.size, batch)).vectors
-        )
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     found = {}
     for turn in range(args.rounds + 1):
@@ -106,20 +106,16 @@ def speed(args: argparse.Namespace, samples: list[Sample]) -> None:
             if turn:  # the first turn warms up
                 seconds[name].append(time.process_time() - begin)
     lengths = [len(sample.paths) for sample in samples]
-    frames = sum(lengths)
-    print(f"{len(samples)} tracklets of {min(lengths)} to {max(lengths)} frames, {frames} in all,")
-    print(f"{args.backbone}, {args.size[0]} x {args.size[1]}, {args.rounds} rounds, one thread")
+    count, frames = len(samples), sum(lengths)
+    print(f"{count} tracklets of {min(lengths)} to {max(lengths)}, {frames} frames, {args.size}")
     for name, values in seconds.items():
         middle, base = median(values), median(seconds[f"{name.split(',')[0]}, by tracklet"])
-        print(
-            f"{name:24s} {len(samples) / middle:6.1f} tracklets/s {frames / middle:6.0f} frames/s "
-            f"(best {frames / min(values):.0f})  {base / middle:.2f}x"
-        )
-    theirs = F.normalize(found["vectors, by tracklet"])
-    cosines = theirs @ F.normalize(found["vectors, reidtools 128"]).T
-    same = (cosines.argmax(1) == torch.arange(len(samples))).sum().item()
-    print(f"cosines of both vectors of a tracklet: at least {cosines.diag().min():.6f}; {same} of")
-    print(f"{len(samples)} tracklets are nearest to themselves")
+        rates = f"{count / middle:6.1f} tracklets/s {frames / middle:6.0f} frames/s"
+        print(f"{name:24s} {rates} (best {frames / min(values):.0f})  {base / middle:.2f}x")
+    theirs, own = (F.normalize(found[f"vectors, {w}"]) for w in ("by tracklet", "reidtools 128"))
+    same = ((theirs @ own.T).argmax(1) == torch.arange(count)).sum().item()
+    lowest = (theirs * own).sum(1).min().item()
+    print(f"cosines of both ways at least {lowest:.6f}; {same} nearest to themselves")
 
 
 def _memory(what: str) -> float:
@@ -128,34 +124,28 @@ def _memory(what: str) -> float:
     return next(int(line.split()[1]) for line in lines if line.startswith(f"{what}:")) / 1024
 
 
-def _peak(before: float) -> dict[str, float]:
-    peak = _memory("VmHWM")
-    return {"peak": peak, "more": peak - before}
-
-
 def step(args: argparse.Namespace, samples: list[Sample], part: int) -> dict[str, float]:
     """One training step with `part` pictures in the network at a time, in this process."""
     read, opened = reading.read_picture, []
     reading.read_picture = lambda path, out: (opened.append(path), read(path, out))
     labels, choice = relabel(samples), FrameChoice(0, frames=FRAMES)
     sampler = RandomIdentitySampler([s.pid for s in samples], PEOPLE * EACH, 0, num_instance=EACH)
-    data = Pictures(samples, args.step_size, labels, choice=choice)
+    data = Pictures(samples, STEP[1], labels, choice=choice)
     batch = next(iter(Batches(data, sampler, Normalize(), workers=0)))
-    lengths = [len(samples[i].paths) for i in batch["index"].tolist()]
-    model = network(args.step_backbone, args.step_size)
+    shown = sum(min(FRAMES, len(samples[i].paths)) for i in batch["index"].tolist())
+    model = network(*STEP)
     losses = {"CE": CrossEntropyLoss(model.dim, len(labels)), "Triplet": TripletLoss()}
     objective = Objective(losses, {"CE": 1.0, "Triplet": 1.0}, micro_batch=part)
     before, seconds = _memory("VmRSS"), []
-    for _ in range(args.steps):
+    for _ in range(2):
         model.zero_grad()
         begin = time.process_time()
         sum(objective(model, batch).values()).backward()
         seconds.append(time.process_time() - begin)
     grads = {name: w.grad for name, w in model.named_parameters() if w.grad is not None}
     torch.save(grads, Path(args.scratch) / f"{part}.pt")
-    shown = sum(min(FRAMES, length) for length in lengths)
-    counts = {"opened": len(opened), "distinct": len(set(opened)), "shown": shown}
-    return counts | {"there": sum(lengths), "seconds": median(seconds), **_peak(before)}
+    counts = {"shown": shown, "decoded": len(opened)}
+    return counts | {"before": before, "seconds": min(seconds)}
 
 
 def folder(args: argparse.Namespace, samples: list[Sample], count: int) -> dict[str, float]:
@@ -164,46 +154,33 @@ def folder(args: argparse.Namespace, samples: list[Sample], count: int) -> dict[
     model = network(args.backbone, args.size).to(memory_format=torch.channels_last)
     before, begin = _memory("VmRSS"), time.process_time()
     embed(model, ours([Sample(paths, 0, 0)], args.size, 128))
-    return {"seconds": time.process_time() - begin, **_peak(before)}
+    return {"before": before, "seconds": time.process_time() - begin}
 
 
 def apart(args: argparse.Namespace, what: str, number: int) -> dict[str, float]:
-    """What `step` or `folder` tells of `number`, from a process of its own."""
+    """What `step` or `folder` tells of `number`, from a process of its own; prints its memory."""
     command = [sys.executable, __file__, *sys.argv[1:], "--scratch", args.scratch]
     command += ["--child", what, str(number)]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-    return json.loads(done.stdout)
+    row = json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout)
+    memory = f"peak {row['peak']:.0f} MB, {row['peak'] - row['before']:.0f} of it for this"
+    print(f"{what} {number or 'all':>4}: {memory}; {row['seconds']:.1f} s", flush=True)
+    return row
 
 
 def steps(args: argparse.Namespace) -> None:
-    told = {part: apart(args, "step", part) for part in (64, 256, 0)}
-    print(f"a step of {PEOPLE * EACH} x {FRAMES} pictures, {args.step_backbone}, {args.step_size}")
-    whole, grads = told[0], torch.load(Path(args.scratch) / "0.pt", weights_only=True)
-    largest = max(g.abs().max().item() for g in grads.values())
-    for part, row in told.items():
-        other = torch.load(Path(args.scratch) / f"{part}.pt", weights_only=True)
-        differ = max((other[name] - g).abs().max().item() for name, g in grads.items())
-        print(
-            f"{part or 'all':>4} at a time: peak {row['peak']:.0f} MB, the step {row['more']:.0f}; "
-            f"{row['seconds']:.1f} s, {row['seconds'] / whole['seconds']:.2f}x; gradients at most "
-            f"{differ:.1e} apart, the largest {largest:.1e}"
-        )
-    print("distinct frames shown {shown} of {there}; decoded {opened}".format(**whole), end="")
-    print(f", different ones {whole['distinct']}")
-
-
-def folders(args: argparse.Namespace) -> None:
-    print(f"one tracklet, {args.backbone}, {args.size}, batches of 128")
-    for count in (50, 500, 5000):
-        row = apart(args, "folder", count)
-        memory = f"peak {row['peak']:.0f} MB, embedding {row['more']:.0f}"
-        print(f"{count:5d} frames: {memory}; {row['seconds']:.1f} s")
+    """Let a step be made in parts and at once, and compare."""
+    print(f"{PEOPLE * EACH} x {FRAMES} pictures, {STEP}")
+    told = [apart(args, "step", part) for part in PARTS]
+    files = (Path(args.scratch) / f"{part}.pt" for part in PARTS)
+    *parts, whole = (torch.load(file, weights_only=True) for file in files)
+    largest = max(grad.abs().max().item() for grad in whole.values())
+    differ = max((g[name] - whole[name]).abs().max().item() for g in parts for name in whole)
+    print(f"gradients are at most {differ:.1e} apart, the largest is {largest:.1e}")
+    print(f"{told[0]['decoded']} files decoded for {told[0]['shown']} distinct frames")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", nargs="?", help="the layout of MARS; default: drawn tracklets")
     parser.add_argument("--only", nargs="+", default=["speed", "step", "folder"])
     parser.add_argument("--backbone", default="osnet_x0_25", help="of speed and folder")
@@ -211,32 +188,26 @@ def main() -> None:
     parser.add_argument("--weights", default="", help="a file for --backbone; default: untrained")
     parser.add_argument("--tracklets", type=int, default=48, help="of speed")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--step-backbone", default="vit_tiny_patch16_224")
-    parser.add_argument("--step-size", nargs=2, type=int, default=[128, 64])
-    parser.add_argument("--steps", type=int, default=3)
     parser.add_argument("--scratch", help=argparse.SUPPRESS)
     parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
     args = parser.parse_args()
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
 
-    def splits():
-        if args.folder:
-            return mars(args.folder)
-        return toy_mars(args.scratch, people=PEOPLE, cameras=2, tracklets=2, frames=FRAMES)
-
     if args.child:
-        what, number = {"step": step, "folder": folder}[args.child[0]], int(args.child[1])
-        print(json.dumps(what(args, splits().train, number)))
+        what = {"step": step, "folder": folder}[args.child[0]]
+        told = what(args, tracklets(args).train, int(args.child[1]))
+        print(json.dumps(told | {"peak": _memory("VmHWM")}))
         return
     print(describe())
     with tempfile.TemporaryDirectory() as args.scratch:
-        data = splits()  # drawn once, here
-        for name, measure in (("step", steps), ("folder", folders)):
-            if name in args.only:
-                measure(args)
+        data = tracklets(args)
         if "speed" in args.only:
             speed(args, data.query + data.gallery)
+        if "step" in args.only:
+            steps(args)
+        for count in (50, 500, 5000) if "folder" in args.only else ():
+            apart(args, "folder", count)
 
 
 if __name__ == "__main__":

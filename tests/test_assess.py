@@ -179,7 +179,7 @@ def test_a_wrong_option_is_found_before_any_work(checkpoint, monkeypatch, change
 
 
 def test_plots_without_matplotlib(checkpoint, monkeypatch):
-    monkeypatch.setattr("reidtools.visualize.figures.find_spec", lambda name: None)
+    monkeypatch.setattr("reidtools.extras.find_spec", lambda name: None)
     with pytest.raises(ImportError, match=r"pip install 'reidtools\[plots\]'"):
         evaluated(checkpoint, TEST__PLOTS="True")
 

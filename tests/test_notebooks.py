@@ -1,7 +1,6 @@
 """The notebooks run from the first cell to the last, on a few drawn tracklets, without Jupyter."""
 
 import json
-import logging
 from pathlib import Path
 
 import pytest
@@ -55,10 +54,6 @@ def executed(data, tmp_path, monkeypatch):
 
     yield run
     plt.close("all")
-    logger = logging.getLogger("reidtools")
-    for handler in list(logger.handlers):
-        logger.removeHandler(handler)
-        handler.close()
 
 
 def cells(file):

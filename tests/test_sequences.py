@@ -294,5 +294,11 @@ def test_arrays_make_tracklets_too(place):
     assert found.paths == ["picture 0.0", "picture 1", path]
     assert torch.allclose(found.vectors[0], found.vectors[1], atol=1e-5)
     assert torch.allclose(found.vectors[1], found.vectors[2], atol=1e-2)  # JPEG decoders differ
+    samples = load_dataset("mars", place / "data").query[:3]
+    known = rt.embed(model, samples)
+    assert known.pids.tolist() == [sample.pid for sample in samples] and known.camids.min() >= 0
+    assert torch.equal(known.vectors, rt.embed(model, [s.paths for s in samples]).vectors)
+    with pytest.raises(ValueError, match="There are no pictures to embed"):
+        rt.embed(model, [])
     with pytest.raises(ValueError, match="1 of 2 tracklets have no frames"):
         rt.embed(model, [[], [path]])

@@ -11,7 +11,7 @@ from reidtools import build
 from reidtools.api.pictures import model_of, vectors_of, writing
 from reidtools.api.recipes import find_run, get_config
 from reidtools.api.searching import Found, ask, expand_queries, write_found
-from reidtools.api.sources import about, check_index, embedded
+from reidtools.api.sources import about, check_index
 from reidtools.api.testing import test_names
 from reidtools.engine import logbook
 from reidtools.evaluation import Ranking, Vectors, rank
@@ -92,7 +92,8 @@ def evaluate_index(cfg: CfgNode, path: Path, *, load: bool = False, save: bool =
     model = model_of(cfg)
     query, gallery, told = _gallery(cfg, model, kept, path)
     if query is None:
-        query = embedded(cfg, model, build.splits(cfg, _test_set(cfg)).query, strict=True)
+        own = build.splits(cfg, _test_set(cfg)).query
+        query = vectors_of(cfg, model, own, strict=True, side="query")
     if save:
         write_matlab(path, gallery, query, told)
         LOGGER.info("Written: %s", path)
@@ -114,7 +115,7 @@ def _gallery(cfg: CfgNode, model: Embedder, kept: Kept | None, path: Path) -> Ke
     """What was `kept` at `path`, if `model` made it, or the gallery embedded now."""
     if kept is None:
         samples = build.splits(cfg, _test_set(cfg)).gallery
-        return None, embedded(cfg, model, samples, strict=True), about(cfg, model)
+        return None, vectors_of(cfg, model, samples, strict=True), about(cfg, model)
     query, gallery, told = kept
     check_index(cfg, model, path, gallery, told)
     try:  # the file has no paths

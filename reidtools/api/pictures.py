@@ -19,8 +19,9 @@ from reidtools.modeling import Embedder
 LOGGER = logging.getLogger("reidtools")
 Picture = str | Path | np.ndarray
 Tracklet = Sequence[Picture]
-Pictures = Picture | Sequence[Picture | Tracklet]
-Names = str | Path | Sequence[str | Path]  # of a picture, or of the frames of a tracklet
+Pictures = Picture | Sequence[Picture | Tracklet | Sample]
+# A picture, the frames of a tracklet, or either with its person and camera.
+Names = str | Path | Sequence[str | Path] | Sample
 
 
 def named(
@@ -29,8 +30,9 @@ def named(
     """The names of `pictures`, and those that are in memory already by theirs.
 
     One path is a picture or a folder of them, with `in_subfolders` of those in all folders below,
-    too; of several each is a picture, and a list or tuple of pictures is a tracklet. Arrays are
-    called ``picture 0``, ``picture 1`` … by their place, in a tracklet ``picture 1.0`` …
+    too; of several each is a picture, a list or tuple of pictures is a tracklet, and a `Sample`
+    stays one. Arrays are called ``picture 0``, ``picture 1`` … by their place, in a tracklet
+    ``picture 1.0`` …
     """
     if isinstance(pictures, str | Path):
         return [str(path) for path in find_pictures(pictures, in_subfolders)], {}
@@ -44,13 +46,14 @@ def named(
         arrays[f"picture {place}"] = picture
         return f"picture {place}"
 
-    names = [
-        tuple(name(frame, f"{i}.{t}") for t, frame in enumerate(picture))
-        if isinstance(picture, list | tuple)
-        else name(picture, str(i))
-        for i, picture in enumerate(pictures)
-    ]
-    return names, arrays
+    def names(picture: Picture | Tracklet | Sample, place: int) -> Names:
+        if isinstance(picture, Sample):
+            return picture
+        if isinstance(picture, list | tuple):
+            return tuple(name(frame, f"{place}.{t}") for t, frame in enumerate(picture))
+        return name(picture, str(place))
+
+    return [names(picture, place) for place, picture in enumerate(pictures)], arrays
 
 
 def model_of(cfg: CfgNode) -> Embedder:
@@ -74,16 +77,17 @@ def vectors_of(
     side: str = "gallery",
     arrays: Mapping[str, np.ndarray] | None = None,
 ) -> Vectors:
-    """The vectors of `pictures`, paths or lists of those of a tracklet, on the CPU, as TEST says.
+    """The vectors of `pictures`, which `named` gave, on the CPU, as TEST says.
 
     Pictures are taken as they are, unless the scale of the `side` (``query``, ``gallery``) in TEST
     says otherwise. A tracklet is called by its first frame. What is no picture is told and left
-    out; with `strict` it is an OSError. `arrays`: see `named`.
+    out; with `strict` it is an OSError. Who is not a `Sample` has pid and camid -1.
     """
     unreadable: dict[str, str] = {}
-    scale = cfg.TEST[f"{side.upper()}_SCALE"] or 1.0
-    build.check_scales(f"TEST.{side.upper()}_SCALE", [scale], build.size_test(cfg))
-    samples = [Sample(_frames(picture), -1, -1, scale) for picture in pictures]
+    scale = cfg.TEST[f"{side.upper()}_SCALE"]
+    build.check_scales(f"TEST.{side.upper()}_SCALE", [scale or 1], build.size_test(cfg))
+    samples = [p if isinstance(p, Sample) else Sample(_frames(p), -1, -1) for p in pictures]
+    samples = [sample._replace(scale=scale or sample.scale) for sample in samples]
     if bare := sum(not sample.paths for sample in samples):
         raise ValueError(f"{bare} of {len(samples)} tracklets have no frames; leave them out.")
     device = next(model.parameters()).device
@@ -98,7 +102,7 @@ def vectors_of(
     try:
         found = embed(model, batches, amp, "Embedding", **build.own(cfg.TEST, maker=embed))
     except ValueError as error:
-        if len(unreadable) < total:
+        if not unreadable or len(unreadable) < total:
             raise
         raise ValueError(f"{told()}\nRestore them, or name another folder.") from error
     if unreadable:
@@ -107,6 +111,8 @@ def vectors_of(
 
 
 def _frames(names: Names) -> tuple[str, ...]:
+    if isinstance(names, Sample):
+        return names.paths
     return (str(names),) if isinstance(names, str | Path) else tuple(map(str, names))
 
 

@@ -17,7 +17,6 @@ from reidtools import build
 from reidtools.api.pictures import vectors_of
 from reidtools.config import load as configs
 from reidtools.data.datasets.listing import find_pictures, find_tracklets
-from reidtools.data.samples import Sample
 from reidtools.evaluation import Vectors
 from reidtools.evaluation.features import fingerprint
 from reidtools.modeling import Embedder
@@ -58,7 +57,7 @@ def reader_of(
                 raise ValueError(
                     f"The dataset {source} has no gallery pictures; name a folder of pictures."
                 )
-            return lambda model: embedded(cfg, model, samples, strict)
+            return lambda model: vectors_of(cfg, model, samples, strict)
     paths = find_tracklets(source) if tracklets else find_pictures(source, in_subfolders)
     return lambda model: with_people(vectors_of(cfg, model, paths, strict), source, names)
 
@@ -81,14 +80,6 @@ def about(cfg: CfgNode, model: Embedder) -> dict[str, Any]:
         **json.loads(json.dumps(settings)),  # as it is read again, without tuples
         "config": configs.dump(cfg),
     }
-
-
-def embedded(cfg: CfgNode, model: Embedder, samples: list[Sample], strict: bool) -> Vectors:
-    """The vectors of `samples`, with their people and cameras; `strict`: see `vectors_of`."""
-    known = {sample.paths[0]: sample for sample in samples}
-    found = vectors_of(cfg, model, [sample.paths for sample in known.values()], strict)
-    own = [known[path] for path in found.paths]
-    return changed(found, pids=[s.pid for s in own], camids=[s.camid for s in own])
 
 
 def check_index(

@@ -58,11 +58,12 @@ def load(checkpoint: str | Path, device: str = "auto") -> Embedder:
 
 
 def embed(model: Embedder, pictures: Pictures) -> Vectors:
-    """The vectors of `pictures` with a `model` from `load`; pids and camids are -1 (unknown).
+    """The vectors of `pictures` with a `model` from `load`.
 
     `pictures` are a folder, a picture file or uint8 RGB array (H, W, 3), or a list of files and
     arrays; the paths of arrays are ``picture 0``, ``picture 1`` … by their place. A list or tuple
-    among them is a tracklet, which gets one vector, called by its first frame. Raises
+    among them is a tracklet, which gets one vector, called by its first frame, and `Sample`s, such
+    as ``load_dataset(…).query``, bring their pids and camids, which are -1 for others. Raises
     FileNotFoundError for a path that is not there, OSError for a file that is no picture,
     ValueError for another kind of array.
     """

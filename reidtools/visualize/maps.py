@@ -58,7 +58,7 @@ def embedding_map(
     figure, axes = canvas()
     figure.set_size_inches(10, 8)
     _scatter(axes, places, pids[kept].numpy(), camids[kept].numpy(), shown)
-    axes.set_title(f"{TITLES[method]} of {len(kept)} of {len(vectors)} pictures")
+    axes.set_title(f"{TITLES[method]} of {len(kept)} of {len(vectors)} vectors")
     axes.set_aspect("equal", "datalim")
     axes.set_xticks([])
     axes.set_yticks([])
