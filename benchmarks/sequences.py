@@ -1,10 +1,9 @@
 """Tracklets: from disk to vectors, memory of a training step in parts, a folder of 5,000 frames.
 
-speed   Against the way of scripts: a tracklet at a time, each frame through Pillow and torchvision,
-        all at once through the network, mean, length 1. CPU time, in turns, as in pipeline.py.
-step    64 tracklets of 25 frames, with 64, 256 or all 1,600 pictures in the network at a time:
-        small ones, and a network without batch norm, so that all fit into 24 GB and must agree.
-folder  50, 500 and 5,000 frames as one tracklet (files come again and again).
+speed: against the way of scripts, a tracklet at a time, each frame through Pillow and torchvision,
+all at once through the network, mean, length 1. CPU time, in turns, as in pipeline.py. step: 64
+tracklets of 25 frames, with 64, 256 or all 1,600 small pictures in a network without batch norm at
+a time. folder: 50, 500 and 5,000 frames as one tracklet (files come again and again).
 
     python benchmarks/sequences.py [folder in the layout of MARS; default: drawn tracklets]
 """
@@ -34,24 +33,18 @@ from reidtools.data.datasets.toy_mars import toy_mars
 from reidtools.data.frames import FrameChoice, one_by_one
 from reidtools.data.pictures import Batches, Pictures, in_order
 from reidtools.data.samplers import RandomIdentitySampler
-from reidtools.data.samples import Sample, Splits, relabel
+from reidtools.data.samples import Sample, relabel
 from reidtools.data.transforms import IMAGENET_MEAN, IMAGENET_STD, Normalize
 from reidtools.engine.environment import describe
 from reidtools.engine.objective import Objective
 from reidtools.evaluation import embed
 from reidtools.losses import CrossEntropyLoss, TripletLoss
 from reidtools.modeling import Embedder, weights
-from reidtools.registry import BACKBONES, HEADS
+from reidtools.modeling.heads.bnneck import BNNeck
+from reidtools.registry import BACKBONES
 
 PEOPLE, EACH, FRAMES, PARTS = 16, 4, 25, (64, 256, 0)  # 0: all at once
 STEP = "vit_tiny_patch16_224", [128, 64]
-
-
-def tracklets(args: argparse.Namespace) -> Splits:
-    """Those of the folder; else drawn ones of 12, 25 and 37 frames, drawn once."""
-    if args.folder:
-        return mars(args.folder)
-    return toy_mars(args.scratch, people=PEOPLE, cameras=2, tracklets=2, frames=FRAMES)
 
 
 def network(name: str, size: list[int], file: str = "") -> Embedder:
@@ -61,28 +54,27 @@ def network(name: str, size: list[int], file: str = "") -> Embedder:
     backbone = BACKBONES.build(maker, {"image_size": tuple(size)}, chosen)
     if file:
         weights.load_pretrained(backbone, file)
-    facts = {"dim": backbone.dim, "pooled": backbone.pooled}
-    return Embedder(backbone, HEADS.build("BNNeck", facts, {}))
+    return Embedder(backbone, BNNeck(backbone.dim, backbone.pooled))
 
 
 def ours(samples: list[Sample], size: list[int], batch: int) -> Batches:
     """All frames of `samples` in order, normalised, read in this thread."""
     frames, ends = one_by_one(samples)
-    pictures = Pictures(frames, size, ends=ends)
-    return Batches(pictures, in_order(len(pictures), batch), Normalize(), workers=0)
+    data, order = Pictures(frames, size, ends=ends), in_order(len(frames), batch)
+    return Batches(data, order, Normalize(), workers=0)
 
 
 def by_tracklet(samples: list[Sample], size: list[int]) -> Iterator[torch.Tensor]:
     """(1, T, 3, H, W) each: a tracklet at a time, its frames through Pillow and torchvision."""
     steps = T.Resize(tuple(size)), T.ToTensor(), T.Normalize(IMAGENET_MEAN, IMAGENET_STD)
-    transform = T.Compose(steps)
+    see = T.Compose(steps)
     for sample in samples:
-        yield torch.stack([transform(Image.open(p).convert("RGB")) for p in sample.paths])[None]
+        yield torch.stack([see(Image.open(p).convert("RGB")) for p in sample.paths])[None]
 
 
 def speed(args: argparse.Namespace, samples: list[Sample]) -> None:
     """Let both ways take turns, with and without a network."""
-    samples = samples[:: max(1, len(samples) // args.tracklets)][: args.tracklets]
+    samples = samples[:: len(samples) // 30 or 1][:30]
     plain = network(args.backbone, args.size, args.weights).eval()
     model = network(args.backbone, args.size, args.weights).to(memory_format=torch.channels_last)
 
@@ -97,8 +89,7 @@ def speed(args: argparse.Namespace, samples: list[Sample]) -> None:
         "vectors, reidtools 32": lambda: embed(model, ours(samples, args.size, 32)).vectors,
         "vectors, reidtools 128": lambda: embed(model, ours(samples, args.size, 128)).vectors,
     }
-    seconds: dict[str, list[float]] = {name: [] for name in ways}
-    found = {}
+    seconds, found = {name: [] for name in ways}, {}
     for turn in range(args.rounds + 1):
         for name, way in ways.items():
             begin = time.process_time()
@@ -106,16 +97,15 @@ def speed(args: argparse.Namespace, samples: list[Sample]) -> None:
             if turn:  # the first turn warms up
                 seconds[name].append(time.process_time() - begin)
     lengths = [len(sample.paths) for sample in samples]
-    count, frames = len(samples), sum(lengths)
-    print(f"{count} tracklets of {min(lengths)} to {max(lengths)}, {frames} frames, {args.size}")
+    count, frames = len(lengths), sum(lengths)
+    print(f"{count} tracklets of {min(lengths)} to {max(lengths)} frames, {frames} in all")
     for name, values in seconds.items():
         middle, base = median(values), median(seconds[f"{name.split(',')[0]}, by tracklet"])
         rates = f"{count / middle:6.1f} tracklets/s {frames / middle:6.0f} frames/s"
         print(f"{name:24s} {rates} (best {frames / min(values):.0f})  {base / middle:.2f}x")
     theirs, own = (F.normalize(found[f"vectors, {w}"]) for w in ("by tracklet", "reidtools 128"))
-    same = ((theirs @ own.T).argmax(1) == torch.arange(count)).sum().item()
-    lowest = (theirs * own).sum(1).min().item()
-    print(f"cosines of both ways at least {lowest:.6f}; {same} nearest to themselves")
+    same = ((theirs @ own.T).argmax(1) == torch.arange(count)).sum()
+    print(f"cosines at least {(theirs * own).sum(1).min():.6f}; {same} nearest to themselves")
 
 
 def _memory(what: str) -> float:
@@ -128,24 +118,23 @@ def step(args: argparse.Namespace, samples: list[Sample], part: int) -> dict[str
     """One training step with `part` pictures in the network at a time, in this process."""
     read, opened = reading.read_picture, []
     reading.read_picture = lambda path, out: (opened.append(path), read(path, out))
-    labels, choice = relabel(samples), FrameChoice(0, frames=FRAMES)
     sampler = RandomIdentitySampler([s.pid for s in samples], PEOPLE * EACH, 0, num_instance=EACH)
+    labels, choice = relabel(samples), FrameChoice(0, frames=FRAMES)
     data = Pictures(samples, STEP[1], labels, choice=choice)
     batch = next(iter(Batches(data, sampler, Normalize(), workers=0)))
     shown = sum(min(FRAMES, len(samples[i].paths)) for i in batch["index"].tolist())
     model = network(*STEP)
-    losses = {"CE": CrossEntropyLoss(model.dim, len(labels)), "Triplet": TripletLoss()}
-    objective = Objective(losses, {"CE": 1.0, "Triplet": 1.0}, micro_batch=part)
+    losses = {"ce": CrossEntropyLoss(model.dim, len(labels)), "triplet": TripletLoss()}
+    objective = Objective(losses, dict.fromkeys(losses, 1.0), micro_batch=part)
     before, seconds = _memory("VmRSS"), []
     for _ in range(2):
         model.zero_grad()
         begin = time.process_time()
         sum(objective(model, batch).values()).backward()
         seconds.append(time.process_time() - begin)
-    grads = {name: w.grad for name, w in model.named_parameters() if w.grad is not None}
-    torch.save(grads, Path(args.scratch) / f"{part}.pt")
-    counts = {"shown": shown, "decoded": len(opened)}
-    return counts | {"before": before, "seconds": min(seconds)}
+    grads = [w.grad for w in model.parameters() if w.grad is not None]
+    torch.save(grads, f"{args.scratch}/{part}.pt")
+    return {"before": before, "seconds": min(seconds), "shown": shown, "decoded": len(opened)}
 
 
 def folder(args: argparse.Namespace, samples: list[Sample], count: int) -> dict[str, float]:
@@ -159,23 +148,19 @@ def folder(args: argparse.Namespace, samples: list[Sample], count: int) -> dict[
 
 def apart(args: argparse.Namespace, what: str, number: int) -> dict[str, float]:
     """What `step` or `folder` tells of `number`, from a process of its own; prints its memory."""
-    command = [sys.executable, __file__, *sys.argv[1:], "--scratch", args.scratch]
-    command += ["--child", what, str(number)]
-    row = json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout)
+    child = ["--scratch", args.scratch, "--child", what, str(number)]
+    row = json.loads(subprocess.check_output([sys.executable, *sys.argv, *child]))
     memory = f"peak {row['peak']:.0f} MB, {row['peak'] - row['before']:.0f} of it for this"
     print(f"{what} {number or 'all':>4}: {memory}; {row['seconds']:.1f} s", flush=True)
     return row
 
 
 def steps(args: argparse.Namespace) -> None:
-    """Let a step be made in parts and at once, and compare."""
     print(f"{PEOPLE * EACH} x {FRAMES} pictures, {STEP}")
     told = [apart(args, "step", part) for part in PARTS]
-    files = (Path(args.scratch) / f"{part}.pt" for part in PARTS)
-    *parts, whole = (torch.load(file, weights_only=True) for file in files)
-    largest = max(grad.abs().max().item() for grad in whole.values())
-    differ = max((g[name] - whole[name]).abs().max().item() for g in parts for name in whole)
-    print(f"gradients are at most {differ:.1e} apart, the largest is {largest:.1e}")
+    *parts, whole = (torch.load(f"{args.scratch}/{part}.pt", weights_only=True) for part in PARTS)
+    differ = max((g - w).abs().max() for part in parts for g, w in zip(part, whole, strict=True))
+    print(f"gradients {differ:.1e} apart, the largest {max(w.abs().max() for w in whole):.1e}")
     print(f"{told[0]['decoded']} files decoded for {told[0]['shown']} distinct frames")
 
 
@@ -186,27 +171,27 @@ def main() -> None:
     parser.add_argument("--backbone", default="osnet_x0_25", help="of speed and folder")
     parser.add_argument("--size", nargs=2, type=int, default=[256, 128])
     parser.add_argument("--weights", default="", help="a file for --backbone; default: untrained")
-    parser.add_argument("--tracklets", type=int, default=48, help="of speed")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--scratch", help=argparse.SUPPRESS)
     parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
     args = parser.parse_args()
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
-
-    if args.child:
-        what = {"step": step, "folder": folder}[args.child[0]]
-        told = what(args, tracklets(args).train, int(args.child[1]))
-        print(json.dumps(told | {"peak": _memory("VmHWM")}))
-        return
-    print(describe())
-    with tempfile.TemporaryDirectory() as args.scratch:
-        data = tracklets(args)
+    with tempfile.TemporaryDirectory() as scratch:
+        args.scratch = args.scratch or scratch
+        drawn = {"people": PEOPLE, "cameras": 2, "tracklets": 2, "frames": FRAMES}
+        data = mars(args.folder) if args.folder else toy_mars(args.scratch, **drawn)
+        if args.child:
+            what = {"step": step, "folder": folder}[args.child[0]]
+            told = what(args, data.train, int(args.child[1]))
+            print(json.dumps(told | {"peak": _memory("VmHWM")}))
+            return
+        print(describe())
         if "speed" in args.only:
             speed(args, data.query + data.gallery)
         if "step" in args.only:
             steps(args)
-        for count in (50, 500, 5000) if "folder" in args.only else ():
+        for count in (50, 500, 5000) * ("folder" in args.only):
             apart(args, "folder", count)
 
 

@@ -104,7 +104,7 @@ def add_to_gallery(
 
 
 def remove_from_gallery(folder: str | Path, patterns: Sequence[str | Path]) -> Gallery:
-    """Take pictures out of the gallery `folder`: their paths, or patterns such as ``g/0002_*``.
+    """Take pictures out of the gallery `folder`: paths, folders, or patterns such as ``g/0002_*``.
 
     Raises ValueError, and changes nothing, for one that fits no picture.
     """
@@ -115,6 +115,7 @@ def remove_from_gallery(folder: str | Path, patterns: Sequence[str | Path]) -> G
     for pattern in map(str, patterns):
         match = re.compile(fnmatch.translate(pattern)).match
         own = {pattern} if pattern in there else set(filter(match, paths))
+        own = own or {path for path in paths if path.startswith(pattern.rstrip("/") + "/")}
         if not own:
             raise ValueError(
                 f"No picture of the gallery {folder} is called {pattern}; name them as search does."

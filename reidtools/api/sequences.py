@@ -1,8 +1,10 @@
 """Folders of frames become one vector each."""
 
 import logging
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from torch.nn import functional as F
@@ -52,10 +54,17 @@ def embed_sequences(
         write_whole(output, lambda file: np.save(file, vectors[0]))
     else:
         rows = dict(zip(_names(folders), vectors, strict=True))
-        write_whole(output, lambda file: np.savez(file, **rows))
-    frames = sum(map(len, tracklets))
-    LOGGER.info("Written: %s, %d frames as %d vectors of %d", output, frames, *vectors.shape)
+        write_whole(output, lambda file: _write_archive(file, rows))
+    LOGGER.info("Written: %s, %d of %d values", output, *vectors.shape)
     return vectors
+
+
+def _write_archive(file: BinaryIO, rows: dict[str, np.ndarray]) -> None:
+    """What ``numpy.savez`` writes, which cannot have an array called ``file``."""
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, row in rows.items():
+            with archive.open(f"{name}.npy", "w") as member:
+                np.lib.format.write_array(member, row)
 
 
 def _frames(folder: Path) -> list[Path]:

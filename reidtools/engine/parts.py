@@ -10,12 +10,14 @@ from torch.utils.checkpoint import checkpoint
 
 
 def in_parts(network: Callable[[Tensor], Tensor], images: Tensor, size: int) -> Tensor:
-    """``network(images)``, (N, …) -> (N, D), with the activations of `size` rows at a time.
+    """``network(images)``, (N, …) -> (N, D), with the activations of at most `size` rows at a time.
 
+    Parts are equally large but for one row, and never a single row, which batch norm cannot see.
     In training each part is computed again on the way back instead of being kept (Chen et al.,
     2016, arXiv:1604.06174), with the same chance; gradients are those of parts that were kept.
     """
-    parts = images.split(size)
+    count = -(-len(images) // size)
+    parts = images.tensor_split(count if len(images) >= 2 * count else max(1, len(images) // 2))
     if not torch.is_grad_enabled() or len(parts) == 1:
         return torch.cat([network(part) for part in parts])
     model = getattr(network, "__self__", network)

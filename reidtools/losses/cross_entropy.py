@@ -80,11 +80,10 @@ class CrossEntropyLoss(nn.Module):
                 f"epsilon is {epsilon}, which is no share of the target; choose one from 0 to "
                 "below 1 (a negative one, which is adaptive, needs variant 'fastreid')."
             )
-        if hidden < 0 or not 0 <= dropout < 1:
-            raise ValueError(
-                f"hidden is {hidden} and dropout {dropout}; choose a length, or 0 for none, and a "
-                "share from 0 to below 1."
-            )
+        if hidden < 0:
+            raise ValueError(f"hidden is {hidden}; choose a length, or 0 for none.")
+        if not 0 <= dropout < 1:
+            raise ValueError(f"dropout is {dropout}; choose a share from 0 to below 1.")
         self.epsilon, self.variant, self.alpha = epsilon, variant, alpha
         self.before = nn.Sequential()
         if hidden:

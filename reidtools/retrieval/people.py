@@ -7,7 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from reidtools.data.datasets.listing import MARKET_NAME
+from reidtools.data.datasets.mars import NAME as MARS_NAME
 
+SEQUENCE = re.compile(r"(?:^|/)ID(?P<pid>\d{4})/cam(?P<camera>\d\d)_seq\w+/rgb/[^/]+$")
 WHOLE = re.compile(r"-?[0-9]+")
 JUNK = -1
 
@@ -15,10 +17,13 @@ JUNK = -1
 def person_of(path: str | Path, root: str | Path | None = None) -> str:
     """The person's name: ``0843_c1s4_054211_00.jpg`` is ``"0843"``, ``anna/7.jpg`` is ``"anna"``.
 
-    The part of the file name before the first ``_``, if it is a whole number; else the folder of
-    `root` (the first below it) that the picture lies in; else ``""``, nobody known.
+    The part of the file name before the first ``_``, if it is a whole number, or what MARS or its
+    sequences tell; else the folder of `root` (the first below it) that the picture lies in; else
+    ``""``, nobody known.
     """
     path = Path(path)
+    if tracklet := _tracklet(path):
+        return str(JUNK) if tracklet["pid"] == "00-1" else tracklet["pid"]
     number, rest, _ = path.name.partition("_")
     if rest and WHOLE.fullmatch(number):
         return number
@@ -30,9 +35,18 @@ def person_of(path: str | Path, root: str | Path | None = None) -> str:
 
 
 def camera_of(path: str | Path) -> int:
-    """The camera in a name of the form ``0843_c1s4_054211_00.jpg``, from 0; -1 if it tells none."""
-    found = MARKET_NAME.match(Path(path).name)
+    """The camera in a name of the form ``0843_c1s4_054211_00.jpg``, from 0; -1 if it tells none.
+
+    Frames of MARS, ``0001C1T0001F001.jpg``, and of its sequences tell theirs as well.
+    """
+    path = Path(path)
+    found = MARKET_NAME.match(path.name) or _tracklet(path)
     return int(found["camera"]) - 1 if found else -1
+
+
+def _tracklet(path: Path) -> re.Match | None:
+    """What a frame of MARS tells, or one in a folder such as ``ID0001/cam02_seq0003/rgb``."""
+    return MARS_NAME.fullmatch(path.name) or SEQUENCE.search(path.as_posix())
 
 
 def is_person(name: str) -> bool:

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
@@ -77,8 +78,13 @@ def write_csv(
     The predicted class is the person of that picture, as `person_of` tells from its name or its
     folder in `root`: a whole number without leading zeros, a name, or nothing; or what `people`
     (Q,) say instead. Distances are 1 - cosine. A query without hits has only its name and class.
+    Names are those of the files, or their paths where several files of a side are called alike.
     """
     queries, gallery = _checked(query_paths, gallery_paths, hits)
+    query_name, gallery_name = (
+        (lambda path: Path(path).name) if _called_apart(paths) else str
+        for paths in (queries, gallery)
+    )
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
@@ -86,11 +92,16 @@ def write_csv(
         best = gallery[indices[0]] if indices[0] >= 0 else ""
         person = people[place] if people is not None else tidy(person_of(best, root))
         far = f"{distances[0]:.6f}" if best else ""
-        writer.writerow((Path(query).name, person, Path(best).name, far))
+        writer.writerow((query_name(query), person, gallery_name(best), far))
     make_folder(Path(path).parent)
     # File names that are not UTF-8 keep their bytes.
     data = text.getvalue().encode(errors="surrogateescape")
     write_whole(Path(path), lambda file: file.write(data))
+
+
+def _called_apart(paths: Sequence[str]) -> bool:
+    """Whether no two files have one name."""
+    return len({os.path.basename(path) for path in paths}) == len(paths)  # noqa: PTH119 - quicker
 
 
 def _checked(

@@ -35,7 +35,7 @@ def test_gradients_are_those_of_the_whole():
     net.zero_grad()
     net.sizes.clear()
     in_parts(net, x, 3).square().mean().backward()
-    assert sorted(net.sizes) == [1, 1, 3, 3, 3, 3]  # forward, and again on the way back
+    assert sorted(net.sizes) == [2, 2, 2, 2, 3, 3]  # forward, and again on the way back
     for got, own in zip((p.grad for p in net.parameters()), whole, strict=True):
         assert torch.allclose(got, own, atol=1e-7)
 
@@ -93,3 +93,21 @@ def test_without_gradients_nothing_is_computed_again():
     with torch.no_grad():
         assert in_parts(net, images(), 4).shape == (7, 8)
     assert net.sizes == [4, 3]
+
+
+@pytest.mark.parametrize(
+    ("count", "size", "sizes"),
+    [
+        (32, 31, [16, 16]),  # not 31 and 1, which batch norm could not see
+        (5, 2, [3, 2]),
+        (4, 1, [2, 2]),
+        (3, 1, [3]),
+        (1, 8, [1]),
+        (1600, 64, [64] * 25),
+    ],
+)
+def test_no_part_is_a_single_row(count, size, sizes):
+    net = Counting()
+    with torch.no_grad():
+        in_parts(net, images(count), size)
+    assert net.sizes == sizes

@@ -183,7 +183,11 @@ def _listed(
     folder: Path, names_file: Path, rows: np.ndarray, subsets: Sequence[str]
 ) -> list[Tracklet]:
     """Tracklets of `rows`, whose lines in `names_file` name pictures in `folder`."""
-    names = [name.strip() for name in names_file.read_text(encoding="utf-8").rstrip().splitlines()]
+    try:
+        text = names_file.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{names_file} is no list of file names ({error}); {FETCH}.") from error
+    names = [name.strip() for name in text.rstrip().splitlines()]
     refuse([repr(name) for name in names if not NAME.fullmatch(name)], names_file, EXAMPLE)
     found: list[Tracklet] = []
     wrong, absent = [], []

@@ -17,6 +17,7 @@ from reidtools.registry import DATASETS, choose
 
 LOG = logging.getLogger("reidtools")
 REQUIRED = ("split", "person_id", "camera_id", "sequence_id", "frames_dir", "num_frames")
+LARGEST = 2**53  # a whole number beyond it is none in a file of floats
 SPLITS = {"train": 0, "val": 1, "test": 2}
 MAKE = "make the index anew with tools/prepare_mars.py, or mend it"
 
@@ -141,11 +142,13 @@ def _read_parquet(file: Path) -> tuple[list[str], Lines]:
 def _row(number: int, line: dict[str, Any], wrong: list[str]) -> Row:
     """The row of one `line`; what cannot be read is told in `wrong`."""
     texts = {name: "" if value is None else str(value).strip() for name, value in line.items()}
+    if None in line:
+        wrong.append(f"line {number}: there are more values than columns")
 
     def whole(column: str, least: int | None = None) -> int:
         try:
             value = float(texts[column])  # pandas writes 3.0 in a column with gaps
-            if value.is_integer() and (least is None or value >= least):
+            if value.is_integer() and (-LARGEST if least is None else least) <= value <= LARGEST:
                 return int(value)
         except (ValueError, OverflowError):
             pass
@@ -181,7 +184,14 @@ def _test_split(rows: Sequence[Row], split: str, file: Path) -> str:
             f"{file} has no rows of split {split}, only of {', '.join(sorted(there))}; choose one "
             "of these, or prepare it again (--val-ids of tools/prepare_mars.py makes val)."
         )
-    LOG.info("Query and gallery are the %s rows of %s.", part, file)
+    if part in there:
+        LOG.info("Query and gallery are the %s rows of %s.", part, file)
+    else:
+        LOG.warning(
+            "%s has rows of train only, so there is nothing to test; make val rows with --val-ids "
+            "of tools/prepare_mars.py, or name another dataset in DATASETS.TESTS.",
+            file,
+        )
     return part
 
 
@@ -238,7 +248,7 @@ def _names(folder: str) -> list[str] | None:
     try:
         with os.scandir(folder) as entries:
             names = sorted(entry.name for entry in entries)
-    except (FileNotFoundError, NotADirectoryError):
+    except (OSError, ValueError):  # also one that may not be read, or whose name no file can have
         return None
     kinds = tuple(PICTURES)
     return [name for name in names if name.lower().endswith(kinds) and name[0] != "."]

@@ -130,8 +130,8 @@ def _check(sequence_len: int, overlap: int, link: str, parquet: bool) -> None:
 
 def _check_place(raw: Path, out: Path) -> None:
     """Raise a ValueError unless `out` is new, empty or our own."""
-    if out == raw:
-        raise ValueError(f"{out} is the dataset itself; choose another folder to make.")
+    if out.is_relative_to(raw):
+        raise ValueError(f"{out} lies in the dataset itself, {raw}; choose a folder outside.")
     if not (out / RECORD).is_file() and out.is_dir() and any(out.iterdir()):
         raise ValueError(f"{out} holds other files; choose a new folder, or empty this one.")
 
