@@ -43,6 +43,7 @@ from reidtools.visualize.figures import require_matplotlib
 from reidtools.visualize.ranked_lists import write_ranked_lists
 
 LOGGER = logging.getLogger("reidtools")
+PLAIN_MEAN = {"NAME": "Mean", "NORM_FRAMES": False}
 SETTINGS = ("METRIC", "CAMERA_FILTER", "FLIP")
 RESOLUTIONS = "Across resolutions, query - gallery"
 
@@ -176,13 +177,14 @@ def _sources(cfg: CfgNode, batches: Batches, amp: torch.dtype | None) -> dict[st
     settings = {
         "backbone": cfg.MODEL.BACKBONE,
         "head": cfg.MODEL.HEADS,
-        "temporal": cfg.MODEL.TEMPORAL,
         "size": size_test(cfg),
         "pixel mean": cfg.INPUT.PIXEL_MEAN,
         "pixel std": cfg.INPUT.PIXEL_STD,
         "flip": cfg.TEST.FLIP,
         "autocast": str(amp),
     }
+    if cfg.MODEL.TEMPORAL != PLAIN_MEAN:  # files from before there were tracklets do not tell it
+        settings["temporal"] = cfg.MODEL.TEMPORAL
     texts = {name: json.dumps(value, sort_keys=True) for name, value in settings.items()}
     return {"pictures": digest.hexdigest(), **texts}
 

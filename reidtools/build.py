@@ -16,6 +16,7 @@ from reidtools.data.samples import Sample, Splits, relabel, table
 from reidtools.data.transforms import Augment, LowResolution, Normalize, TrainTransform
 from reidtools.data.variants import VARIANTS
 from reidtools.engine.objective import Objective
+from reidtools.engine.processor import quicken
 from reidtools.engine.trainer import Trainer
 from reidtools.modeling import Embedder, weights
 from reidtools.ops.degrade import degrade
@@ -47,7 +48,7 @@ def own(*nodes: Mapping[str, Any], maker: Callable) -> dict[str, Any]:
 
 
 def device(cfg: CfgNode) -> torch.device:
-    """MODEL.DEVICE, where ``auto`` is CUDA, else Apple's MPS, else the CPU."""
+    """MODEL.DEVICE, where ``auto`` is CUDA, else Apple's MPS, else the CPU, which is made quick."""
     name = cfg.MODEL.DEVICE
     if name == "auto":
         mps = torch.backends.mps.is_available()
@@ -57,6 +58,8 @@ def device(cfg: CfgNode) -> torch.device:
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
         raise ValueError(f"MODEL.DEVICE {name} is not here ({reason}); try auto or cpu.") from error
+    if torch.device(name).type == "cpu":
+        quicken()
     return torch.device(name)
 
 
@@ -150,18 +153,18 @@ def train_batches(
     check_scales("INPUT.LOW_RES_SCALES", cfg.INPUT.LOW_RES_SCALES, size)
     labels = relabel(samples)
     samples = [sample._replace(scale=cfg.INPUT.SCALE) for sample in samples]
-    pictures = shown(cfg, samples, size, labels, cfg.INPUT.FRAME_CHOICE)
-    sampler = sampled(cfg, samples, cfg.SOLVER.IMS_PER_BATCH)
+    pictures = loss_pictures(cfg, samples, size, cfg.INPUT.FRAME_CHOICE, labels)
+    sampler = make_sampler(cfg, samples, cfg.SOLVER.IMS_PER_BATCH)
     transform = TrainTransform(augment, normalize, low_resolution)
     return Batches(pictures, sampler, transform, workers=cfg.DATALOADER.NUM_WORKERS, device=on)
 
 
-def shown(
+def loss_pictures(
     cfg: CfgNode,
     samples: Sequence[Sample],
-    size: Sequence[int],
-    labels: Mapping[int, int],
+    size: tuple[int, int],
     frame_choice: str,
+    labels: Mapping[int, int] | None = None,
 ) -> Pictures:
     """`samples` as a batch for the losses shows them: of tracklets INPUT.FRAMES frames each."""
     choice = FrameChoice(cfg.SEED, frames=cfg.INPUT.FRAMES, frame_choice=frame_choice)
@@ -169,7 +172,7 @@ def shown(
     return Pictures(samples, size, labels, choice=choice, **own(cfg.DATALOADER, maker=Pictures))
 
 
-def sampled(cfg: CfgNode, samples: Sequence[Sample], batch_size: int) -> Any:
+def make_sampler(cfg: CfgNode, samples: Sequence[Sample], batch_size: int) -> Any:
     """The sampler that DATALOADER asks for, over `samples`."""
     facts = {
         "pids": [sample.pid for sample in samples],
@@ -222,33 +225,42 @@ class Sides(NamedTuple):
 def test_sets(cfg: CfgNode, tests: Mapping[str, Splits], on: torch.device) -> dict[str, Sides]:
     """Every test set, ready to be embedded again and again."""
 
-    def ready(name: str, side: str, samples: list[Sample]) -> list[Batches]:
-        if "@" not in name:  # a variant has said it already
-            samples = [sample._replace(scale=test_scale(cfg, side)) for sample in samples]
+    def ready(samples: list[Sample]) -> list[Batches]:
         asked = test_batches(cfg, samples, on)
         if all(sample.scale == 1 for sample in samples):
             return [asked]
         return [asked, _in_order(cfg, asked.pictures.at_full_resolution(), on)]
 
-    return {
-        name: Sides(ready(name, "query", splits.query), ready(name, "gallery", splits.gallery))
-        for name, splits in tests.items()
+    tests = {name: as_coarse_as_tested(cfg, name, splits) for name, splits in tests.items()}
+    return {name: Sides(ready(s.query), ready(s.gallery)) for name, s in tests.items()}
+
+
+def as_coarse_as_tested(cfg: CfgNode, name: str, splits: Splits) -> Splits:
+    """Query and gallery of the test set `name` as coarse as TEST says."""
+    if "@" in name:  # a variant has said it already
+        return splits
+    coarse = {
+        side: [s._replace(scale=test_scale(cfg, side)) for s in getattr(splits, side)]
+        for side in ("query", "gallery")
     }
+    return splits._replace(**coarse)
 
 
-def loss_batches(cfg: CfgNode, splits: Splits, on: torch.device) -> Batches | None:
-    """TEST.LOSS_BATCHES batches of the people of a test set, drawn as for training, not augmented.
+def loss_batches(cfg: CfgNode, name: str, splits: Splits, on: torch.device) -> Batches | None:
+    """TEST.LOSS_BATCHES batches of the people of the test set `name`, by the sampler of training.
 
-    They are always the same. None where no batch is asked for, or nobody is there to be told apart.
+    They are always the same: without augmentation, and with frames that are spread evenly. None
+    where no batch is asked for, or nobody is there to be told apart.
     """
+    splits = as_coarse_as_tested(cfg, name, splits)
     asked = {sample.pid for sample in splits.query}
     samples = [s for s in splits.query + splits.gallery if s.pid in asked]  # no distractors
     each = cfg.DATALOADER.SAMPLER.get("NUM_INSTANCE", 1)
     size = min(cfg.SOLVER.IMS_PER_BATCH, len(asked) * each)
     if not cfg.TEST.LOSS_BATCHES or size < 2 * each:
         return None
-    sampler = list(sampled(cfg, samples, size))[: cfg.TEST.LOSS_BATCHES]
-    pictures = shown(cfg, samples, size_test(cfg), {}, "even")
+    sampler = list(make_sampler(cfg, samples, size))[: cfg.TEST.LOSS_BATCHES]
+    pictures = loss_pictures(cfg, samples, size_test(cfg), "even")
     normalize = Normalize(**own(cfg.INPUT, maker=Normalize))
     return Batches(pictures, sampler, normalize, workers=cfg.DATALOADER.NUM_WORKERS, device=on)
 

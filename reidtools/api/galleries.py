@@ -10,11 +10,10 @@ from typing import Any
 import numpy as np
 from yacs.config import CfgNode
 
-from reidtools.api.pictures import Pictures, first_of, model_of, named, vectors_of
+from reidtools.api.pictures import Pictures, found_in, model_of, named, vectors_of
 from reidtools.api.recipes import get_config, recipe
 from reidtools.api.sources import about, reader_of, with_people
 from reidtools.config import load as configs
-from reidtools.data.datasets.listing import find_pictures, find_tracklets
 from reidtools.engine import logbook
 from reidtools.modeling import Embedder
 from reidtools.retrieval import Gallery, write_matlab
@@ -79,21 +78,21 @@ def add_to_gallery(
     logbook.set_up_logging()
     # What is written again is looked through first: damage must not become valid.
     gallery = Gallery.open(folder, verify=True)
-    found = find_tracklets(source) if tracklets else find_pictures(source, in_subfolders)
+    found = found_in(source, in_subfolders, tracklets)
     there = {Path(path).absolute() for path in gallery.paths}
-    paths = [path for path in found if first_of(path).absolute() not in there]
-    if len(paths) < len(found):
+    fresh = [sample for sample in found if Path(sample.paths[0]).absolute() not in there]
+    if len(fresh) < len(found):
         LOGGER.warning(
             "%d of %d pictures are in the gallery already and are left out.",
-            len(found) - len(paths),
+            len(found) - len(fresh),
             len(found),
         )
-    if not paths:
+    if not fresh:
         return gallery
     model = model_of(cfg)
     told = about(cfg, model)
     gallery.check_model(model.dim, told)
-    vectors = vectors_of(cfg, model, paths, strict)
+    vectors = vectors_of(cfg, model, fresh, strict)
     gallery = Gallery.open(folder, verify=True)  # embedding may have taken long
     known = np.unique(gallery.pids).tolist()
     vectors = with_people(vectors, source, gallery.names, known)
@@ -160,8 +159,8 @@ def index(
         check_free(Path(folder))
     check_options(kind, options)
     names, root = dict[int, str](), pictures if isinstance(pictures, str | Path) else None
-    paths, arrays = named(pictures, in_subfolders)
-    vectors = vectors_of(model.config, model, paths, strict=True, arrays=arrays)
+    samples, arrays = named(pictures, in_subfolders)
+    vectors = vectors_of(model.config, model, samples, strict=True, arrays=arrays)
     vectors = with_people(vectors, root, names)
     told = about(model.config, model)
     gallery = Gallery.build(vectors, told, names, kind=kind, **options)

@@ -10,7 +10,7 @@ from yacs.config import CfgNode
 
 from reidtools import build
 from reidtools.api.testing import filled
-from reidtools.data.datasets.listing import find_pictures
+from reidtools.data.datasets.listing import find_pictures, find_tracklets
 from reidtools.data.samples import Sample
 from reidtools.evaluation import Vectors, embed
 from reidtools.files import make_folder
@@ -19,15 +19,13 @@ from reidtools.modeling import Embedder
 LOGGER = logging.getLogger("reidtools")
 Picture = str | Path | np.ndarray
 Tracklet = Sequence[Picture]
-Pictures = Picture | Sequence[Picture | Tracklet | Sample]
-# A picture, the frames of a tracklet, or either with its person and camera.
-Names = str | Path | Sequence[str | Path] | Sample
+Pictures = Picture | Sample | Sequence[Picture | Tracklet | Sample]
 
 
 def named(
     pictures: Pictures, in_subfolders: bool = False
-) -> tuple[list[Names], dict[str, np.ndarray]]:
-    """The names of `pictures`, and those that are in memory already by theirs.
+) -> tuple[list[Sample], dict[str, np.ndarray]]:
+    """`pictures` as samples, and those that are in memory already by their names.
 
     One path is a picture or a folder of them, with `in_subfolders` of those in all folders below,
     too; of several each is a picture, a list or tuple of pictures is a tracklet, and a `Sample`
@@ -35,30 +33,46 @@ def named(
     ``picture 1.0`` …
     """
     if isinstance(pictures, str | Path):
-        return [str(path) for path in find_pictures(pictures, in_subfolders)], {}
+        return found_in(pictures, in_subfolders), {}
     if isinstance(pictures, np.ndarray):
         pictures = list(pictures) if pictures.ndim == 4 else [pictures]
     arrays: dict[str, np.ndarray] = {}
 
-    def name(picture: Picture, place: str) -> str:
+    def name(picture: Picture, place: str) -> str | Path:
         if not isinstance(picture, np.ndarray):
-            return str(picture)
+            return picture
         arrays[f"picture {place}"] = picture
         return f"picture {place}"
 
-    def names(picture: Picture | Tracklet | Sample, place: int) -> Names:
+    def sample(picture: Picture | Tracklet | Sample, place: int) -> Sample:
         if isinstance(picture, Sample):
             return picture
         if isinstance(picture, list | tuple):
-            return tuple(name(frame, f"{place}.{t}") for t, frame in enumerate(picture))
-        return name(picture, str(place))
+            return strangers(*(name(frame, f"{place}.{t}") for t, frame in enumerate(picture)))
+        return strangers(name(picture, str(place)))
 
-    return [names(picture, place) for place, picture in enumerate(pictures)], arrays
+    several = [pictures] if isinstance(pictures, Sample) else pictures
+    return [sample(picture, place) for place, picture in enumerate(several)], arrays
+
+
+def found_in(
+    source: str | Path, in_subfolders: bool = False, tracklets: bool = False
+) -> list[Sample]:
+    """The picture or the pictures in the folder `source`; with `tracklets` a sample a folder."""
+    if tracklets:
+        return [strangers(*frames) for frames in find_tracklets(source)]
+    return [strangers(path) for path in find_pictures(source, in_subfolders)]
+
+
+def strangers(*paths: str | Path) -> Sample:
+    """The picture, or the tracklet of the frames, at `paths`, of whom nothing is known."""
+    return Sample(tuple(map(str, paths)), -1, -1)
 
 
 def model_of(cfg: CfgNode) -> Embedder:
     """The embedder in MODEL.WEIGHTS on its device, tried with a picture."""
-    model = filled(cfg).to(build.device(cfg))
+    on = build.device(cfg)
+    model = filled(cfg).to(on)
     build.try_out(cfg, model)
     if cfg.INPUT.SCALE > 1 and cfg.TEST.QUERY_SCALE is cfg.TEST.GALLERY_SCALE is None:
         LOGGER.warning(
@@ -72,28 +86,28 @@ def model_of(cfg: CfgNode) -> Embedder:
 def vectors_of(
     cfg: CfgNode,
     model: Embedder,
-    pictures: Sequence[Names],
+    pictures: Sequence[str | Path | Sample],
     strict: bool,
     side: str = "gallery",
     arrays: Mapping[str, np.ndarray] | None = None,
 ) -> Vectors:
-    """The vectors of `pictures`, which `named` gave, on the CPU, as TEST says.
+    """The vectors of `pictures` or samples on the CPU, as TEST says; `arrays`: see `named`.
 
-    Pictures are taken as they are, unless the scale of the `side` (``query``, ``gallery``) in TEST
-    says otherwise. A tracklet is called by its first frame. What is no picture is told and left
-    out; with `strict` it is an OSError. Who is not a `Sample` has pid and camid -1.
+    Pictures are as coarse as their samples say, unless TEST has a scale for the `side` (``query``,
+    ``gallery``). A tracklet is called by its first frame. What is no picture is told and left out;
+    with `strict` it is an OSError.
     """
     unreadable: dict[str, str] = {}
     scale = cfg.TEST[f"{side.upper()}_SCALE"]
     build.check_scales(f"TEST.{side.upper()}_SCALE", [scale or 1], build.size_test(cfg))
-    samples = [p if isinstance(p, Sample) else Sample(_frames(p), -1, -1) for p in pictures]
+    samples = [p if isinstance(p, Sample) else strangers(p) for p in pictures]
     samples = [sample._replace(scale=scale or sample.scale) for sample in samples]
     if bare := sum(not sample.paths for sample in samples):
         raise ValueError(f"{bare} of {len(samples)} tracklets have no frames; leave them out.")
     device = next(model.parameters()).device
     batches = build.test_batches(cfg, samples, device, None if strict else unreadable, arrays)
     amp = build.amp_dtype(cfg, device)
-    total = len(batches.pictures)
+    total = len({sample.paths for sample in batches.pictures.samples})
 
     def told() -> str:
         some = "\n".join(f"  {message}" for message in [*unreadable.values()][:5])
@@ -108,17 +122,6 @@ def vectors_of(
     if unreadable:
         LOGGER.warning("%s", told())
     return found
-
-
-def _frames(names: Names) -> tuple[str, ...]:
-    if isinstance(names, Sample):
-        return names.paths
-    return (str(names),) if isinstance(names, str | Path) else tuple(map(str, names))
-
-
-def first_of(names: Names) -> Path:
-    """The picture, or the first frame of the tracklet, by which its vector is called."""
-    return Path(_frames(names)[0])
 
 
 @contextmanager

@@ -10,9 +10,17 @@ import numpy as np
 from yacs.config import CfgNode
 
 from reidtools.api.galleries import gallery_config
-from reidtools.api.pictures import Pictures, first_of, model_of, named, vectors_of, writing
+from reidtools.api.pictures import (
+    Pictures,
+    found_in,
+    model_of,
+    named,
+    strangers,
+    vectors_of,
+    writing,
+)
 from reidtools.api.sources import about
-from reidtools.data.datasets.listing import PICTURES, find_pictures, find_tracklets
+from reidtools.data.datasets.listing import PICTURES, find_pictures
 from reidtools.engine import logbook
 from reidtools.evaluation import Vectors
 from reidtools.evaluation.verification import read_calibration
@@ -81,8 +89,8 @@ def search(
     told = about(model.config, model)
     gallery.check_model(model.dim, told)
     threshold = threshold_of(calibration, told) if calibration else None
-    paths, arrays = named(pictures)
-    query = vectors_of(model.config, model, paths, True, "query", arrays)
+    samples, arrays = named(pictures)
+    query = vectors_of(model.config, model, samples, True, "query", arrays)
     return ask(gallery, query, topk, fuse, hide_same_camera, hide_junk, threshold)
 
 
@@ -110,18 +118,20 @@ def search_gallery(
     """
     logbook.set_up_logging()
     cfg = gallery_config(folder) if cfg is None else cfg
-    paths = (
-        [t for q in queries for t in find_tracklets(q)] if tracklets else expand_queries(queries)
+    asked = (
+        [sample for query in queries for sample in found_in(query, tracklets=True)]
+        if tracklets
+        else [strangers(path) for path in expand_queries(queries)]
     )
     gallery = Gallery.open(folder)
     if hide_same_camera:
-        _cameras([first_of(path) for path in paths])
+        _cameras([sample.paths[0] for sample in asked])
     model = model_of(cfg)
     told = about(cfg, model)
     gallery.check_model(model.dim, told)
     threshold = threshold_of(calibration, told) if calibration else None
     with writing(cfg) as home:
-        query = vectors_of(cfg, model, paths, strict, "query")
+        query = vectors_of(cfg, model, asked, strict, "query")
         found = ask(gallery, query, topk, fuse, hide_same_camera, hide_junk, threshold)
         files = write_found(home, found, gallery, query.paths, picture)
     LOGGER.info("Written: %s", ", ".join(map(str, files)))

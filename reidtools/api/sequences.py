@@ -10,7 +10,7 @@ import numpy as np
 from torch.nn import functional as F
 from yacs.config import CfgNode
 
-from reidtools.api.pictures import model_of, vectors_of
+from reidtools.api.pictures import model_of, strangers, vectors_of
 from reidtools.data.datasets.listing import pictures
 from reidtools.engine import logbook
 from reidtools.files import make_folder, write_whole
@@ -45,7 +45,8 @@ def embed_sequences(
     tracklets = [_frames(folder) for folder in folders]
     make_folder(output.absolute().parent, "output")
     model = model_of(cfg)
-    found = vectors_of(cfg, model, tracklets, strict, "query")
+    samples = [strangers(*frames) for frames in tracklets]
+    found = vectors_of(cfg, model, samples, strict, "query")
     if len(found) < len(folders):
         lost = [f for f, t in zip(folders, tracklets, strict=True) if str(t[0]) not in found.paths]
         raise ValueError(f"No frame of {lost[0]} is a picture; restore them or leave it out.")

@@ -14,9 +14,8 @@ from torch.nn import functional as F
 from yacs.config import CfgNode
 
 from reidtools import build
-from reidtools.api.pictures import vectors_of
+from reidtools.api.pictures import found_in, vectors_of
 from reidtools.config import load as configs
-from reidtools.data.datasets.listing import find_pictures, find_tracklets
 from reidtools.evaluation import Vectors
 from reidtools.evaluation.features import fingerprint
 from reidtools.modeling import Embedder
@@ -41,7 +40,8 @@ def reader_of(
 ) -> Callable[[Embedder], Vectors]:
     """A function from a model to the vectors of `source`; what is not there is told at once.
 
-    With `tracklets` each folder of pictures is one vector. `names` gets the people whose names are
+    With `tracklets` each folder of pictures is one vector; what a dataset or a file has is as it
+    is. `names` gets the people whose names are
     no numbers: pid -> name.
     """
     path = Path(source)
@@ -58,8 +58,8 @@ def reader_of(
                     f"The dataset {source} has no gallery pictures; name a folder of pictures."
                 )
             return lambda model: vectors_of(cfg, model, samples, strict)
-    paths = find_tracklets(source) if tracklets else find_pictures(source, in_subfolders)
-    return lambda model: with_people(vectors_of(cfg, model, paths, strict), source, names)
+    found = found_in(source, in_subfolders, tracklets)
+    return lambda model: with_people(vectors_of(cfg, model, found, strict), source, names)
 
 
 def about(cfg: CfgNode, model: Embedder) -> dict[str, Any]:
@@ -145,16 +145,17 @@ def with_people(
 ) -> Vectors:
     """`vectors` with the people and cameras that paths tell; `names` gets those without numbers.
 
-    A picture of nobody known shows the person that its folder is called by, if that is one of
-    `names` or of the numbers `known`: so the folder of one person alone can be added.
+    A picture of nobody known shows the person that its folder, or the one above, is called by, if
+    that is one of `names` or of the numbers `known`: so the folder of one person alone can be
+    added, also one of tracklets.
     """
     found = [tidy(person_of(path, root)) for path in vectors.paths]
     numbers = {name: pid for pid, name in names.items()}
     people = {*numbers, *(str(pid) for pid in known if pid != JUNK)}
     for place, path in enumerate(vectors.paths):
-        folder = tidy(Path(path).absolute().parent.name)
-        if not found[place] and folder in people:
-            found[place] = folder
+        if not person_of(path):  # by its own name
+            above = (tidy(folder.name) for folder in Path(path).absolute().parents[:2])
+            found[place] = next((name for name in above if name in people), found[place])
     for name in sorted({name for name in found if is_person(name)}):
         if WHOLE.fullmatch(name) and int(name) < FIRST_NAMED:
             numbers[name] = int(name)

@@ -22,7 +22,7 @@ from reidtools.evaluation import Report
 from reidtools.modeling import weights
 
 LOGGER = logging.getLogger("reidtools")
-LOSSES = "Losses of the people of the test set, in batches like those of training"
+LOSSES = "Losses on test people"
 
 
 def train(cfg: CfgNode) -> Report:
@@ -59,7 +59,7 @@ def run_training(cfg: CfgNode, published: Callable[[int], Path] | None = None) -
     run = _run_folder(wanted, start, parent, again=bool(cfg.RESUME))
     logbook.log_to(run / "log.txt")
     (run / "config.yml").write_text(configs.dump(cfg), encoding="utf-8")
-    if run.name == "checkpoints":  # as in the MARS document: runs/<name>/checkpoints
+    if run.name == "checkpoints" and run.parent.parent.name == "runs":  # as the MARS document
         resolved = run.with_name("config_resolved.yaml")
         resolved.write_text(configs.dump(cfg), encoding="utf-8")
     (run / "environment.txt").write_text(environment.describe(), encoding="utf-8")
@@ -87,7 +87,7 @@ def _loop(
 ) -> tuple[Report, dict[str, Any]]:
     """Train to the end: log, save and test as the config says. The last report and the best mAP."""
     batches = build.test_sets(cfg, tests, trainer.device)
-    drawn = {name: build.loss_batches(cfg, s, trainer.device) for name, s in tests.items()}
+    drawn = {name: build.loss_batches(cfg, name, s, trainer.device) for name, s in tests.items()}
     choice = trainer.batches.pictures.choice
     log = logbook.Logbook(
         keeper.run,
@@ -202,7 +202,8 @@ def _continue(cfg: CfgNode, trainer: Trainer, start: Path) -> dict[str, Any]:
             f"{start} holds a model only, so training cannot go on from it; start a new run with "
             "MODEL.WEIGHTS, or resume from an <epoch>.pth."
         )
-    now, then = (flatten(configs.plain(c)) for c in (cfg, state["config"]))
+    before = configs.complete(configs.plain(state["config"]))  # keys that are new since then
+    now, then = (flatten(configs.plain(c)) for c in (cfg, before))
     for key in sorted(k for k in now.keys() | then.keys() if now.get(k) != then.get(k)):
         if key not in ("RESUME", "OUTPUT_DIR", "EXP_NAME") and not key.startswith("LOG."):
             LOGGER.warning("%s was %s in the checkpoint, is %s", key, then.get(key), now.get(key))

@@ -52,9 +52,10 @@ def load(checkpoint: str | Path, device: str = "auto") -> Embedder:
         )
     words = ["MODEL.DEVICE", device, "MODEL.WEIGHTS", str(checkpoint)]
     cfg = configs.load("", words, base=recipe(saved))
+    on = build.device(cfg)
     model = filled(cfg)
     model.config = cfg
-    return model.to(build.device(cfg)).eval()
+    return model.to(on).eval()
 
 
 def embed(model: Embedder, pictures: Pictures) -> Vectors:
@@ -63,12 +64,13 @@ def embed(model: Embedder, pictures: Pictures) -> Vectors:
     `pictures` are a folder, a picture file or uint8 RGB array (H, W, 3), or a list of files and
     arrays; the paths of arrays are ``picture 0``, ``picture 1`` … by their place. A list or tuple
     among them is a tracklet, which gets one vector, called by its first frame, and `Sample`s, such
-    as ``load_dataset(…).query``, bring their pids and camids, which are -1 for others. Raises
+    as ``load_dataset(…).query``, bring their pids and camids, which are -1 for others. All are as
+    coarse as TEST.GALLERY_SCALE, if it is set. Raises
     FileNotFoundError for a path that is not there, OSError for a file that is no picture,
     ValueError for another kind of array.
     """
-    paths, arrays = named(pictures)
-    return vectors_of(model.config, model, paths, strict=True, arrays=arrays)
+    samples, arrays = named(pictures)
+    return vectors_of(model.config, model, samples, strict=True, arrays=arrays)
 
 
 def create_embeddings(

@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from reidtools.config import mars
+from reidtools.config import mars_document
 from reidtools.config.foreign import (
     ABSENT,
     COUNTS_PEOPLE,
@@ -27,7 +27,7 @@ from reidtools.registry import DATASETS
 
 Tree = dict[str, Any]
 SWITCHES = tuple(key.removesuffix("ENABLED") for key in ABSENT if key.endswith(".ENABLED"))
-NODES = (*STARTS, *mars.STARTS, *SWITCHES)
+NODES = (*STARTS, *mars_document.STARTS, *SWITCHES)
 
 
 def dataset_names(names: Any) -> list[str]:
@@ -65,7 +65,7 @@ def plain(value: Any) -> Any:
 
 def is_foreign(key: str) -> bool:
     """Whether a dotted key may need translation."""
-    tables = (RENAMED, VALUES, WITHOUT_EFFECT, ABSENT, mars.NODES)
+    tables = (RENAMED, VALUES, WITHOUT_EFFECT, ABSENT, mars_document.NODES)
     return key.startswith(NODES) or any(key in table for table in tables)
 
 
@@ -94,7 +94,8 @@ def translate(tree: Tree, people: bool = False) -> tuple[Tree, list[str]]:
     for what we do not have.
     """
     flat = flatten(tree)
-    flat |= {key: plain(flat[key]) for key in flat if is_foreign(key) and key not in mars.WORDS}
+    words = mars_document.WORDS
+    flat |= {key: plain(flat[key]) for key in flat if is_foreign(key) and key not in words}
     notes: list[str] = []
     for step in STEPS:
         notes += step(flat)
@@ -301,6 +302,6 @@ def _fastreid_losses(flat: dict[str, Any]) -> list[str]:
 
 
 STEPS = (
-    *(mars.mars_yaml, _fastreid, _snu_backbone, _fastreid_losses),
+    *(mars_document.mars_yaml, _fastreid, _snu_backbone, _fastreid_losses),
     *(_centroids, _switches, _flip, _pixels, _resume),
 )

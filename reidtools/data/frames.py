@@ -1,6 +1,7 @@
 """Which frames of a tracklet are seen, and tracklets as the pictures that they are made of."""
 
 from collections.abc import Sequence
+from zlib import crc32
 
 import numpy as np
 import torch
@@ -51,19 +52,21 @@ def seen_frames(
 ) -> list[Sample]:
     """`samples` with the frames that a test sees: ``all``, or `frames` of each tracklet.
 
-    ``even`` and ``random`` (drawn with `seed`): see `FrameChoice`. A tracklet that has no more than
-    `frames` is seen whole.
+    ``even`` and ``random``: see `FrameChoice`; here the draw depends on `seed` and the tracklet's
+    first path, not on its place. A tracklet that has no more than `frames` is seen whole.
     """
     pick = choose("TEST.FRAME_CHOICE", frame_choice, CHOICES | {"all": None})
     if pick is None:
         return list(samples)
-    rng = np.random.default_rng(seed)
-    return [
-        sample._replace(paths=tuple(sample.paths[i] for i in pick(len(sample.paths), frames, rng)))
-        if len(sample.paths) > frames
-        else sample
-        for sample in samples
-    ]
+
+    def seen(sample: Sample) -> Sample:
+        if len(sample.paths) <= frames:
+            return sample
+        rng = np.random.default_rng((seed, crc32(sample.paths[0].encode(errors="replace"))))
+        places = pick(len(sample.paths), frames, rng)
+        return sample._replace(paths=tuple(sample.paths[place] for place in places))
+
+    return [seen(sample) for sample in samples]
 
 
 def one_by_one(samples: Sequence[Sample]) -> tuple[list[Sample], Tensor | None]:
@@ -73,7 +76,7 @@ def one_by_one(samples: Sequence[Sample]) -> tuple[list[Sample], Tensor | None]:
     """
     if all(len(sample.paths) == 1 for sample in samples):
         return list(samples), None
-    pictures = [s._replace(paths=(path,)) for s in samples for path in s.paths]
+    pictures = [Sample((path,), *own) for paths, *own in samples for path in paths]
     ends = torch.zeros(len(pictures), dtype=torch.bool)
     ends[torch.tensor([len(sample.paths) for sample in samples]).cumsum(0) - 1] = True
     return pictures, ends

@@ -110,7 +110,8 @@ class Logbook:
             LOGGER.info(line)
         self._record(
             {"epoch": progress.epoch, "iteration": progress.iteration, "lr": progress.lr}
-            | means
+            | progress.losses
+            | ({"figures": progress.figures} if progress.figures else {})
             | {"pictures_per_second": round(speed, 1)}
         )
         scalars = {f"Loss/{name}": value for name, value in progress.losses.items()}

@@ -55,7 +55,6 @@ class Objective(nn.Module):
                 )
         self.low_scale, self.micro_batch = low_scale, micro_batch
         self.figures: dict[str, Tensor] = {}
-        self.wants_low = any("low_features" in wanted for wanted in self.wants.values())
 
     def forward(self, embedder: nn.Module, batch: Mapping[str, Any]) -> dict[str, Tensor]:
         losses = self._measure(embedder, batch, self.losses)
@@ -79,7 +78,7 @@ class Objective(nn.Module):
     ) -> dict[str, Tensor]:
         features, embeddings = self._embed(embedder, batch["images"])
         known = {**batch, "features": features.float(), "embeddings": embeddings.float()}
-        if self.wants_low:
+        if any("low_features" in self.wants[name] for name in losses):
             low_features, _ = self._embed(embedder, degrade(batch["images"], self.low_scale))
             known["low_features"] = low_features.float()
         # Distances and log-sums lose too much in half precision, whatever the network runs in.
@@ -92,5 +91,5 @@ class Objective(nn.Module):
     def _embed(self, embedder: nn.Module, images: Tensor) -> tuple[Tensor, Tensor]:
         if not self.micro_batch:
             return embedder(images)
-        frames = in_parts(embedder.frames, images.flatten(0, -4), self.micro_batch)
+        frames = in_parts(embedder, images.flatten(0, -4), self.micro_batch)
         return embedder.pool(frames, len(images))

@@ -1,16 +1,17 @@
 """Batches larger than memory: a network sees them part by part, and the losses all at once."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from copy import deepcopy
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 
-def in_parts(network: Callable[[Tensor], Tensor], images: Tensor, size: int) -> Tensor:
-    """``network(images)``, (N, …) -> (N, D), with the activations of at most `size` rows at a time.
+def in_parts(embedder: nn.Module, images: Tensor, size: int) -> Tensor:
+    """``embedder.frames(images)``, (N, …) -> (N, D), with activations of `size` rows at a time.
 
     Parts are equally large but for one row, and never a single row, which batch norm cannot see.
     In training each part is computed again on the way back instead of being kept (Chen et al.,
@@ -19,15 +20,13 @@ def in_parts(network: Callable[[Tensor], Tensor], images: Tensor, size: int) -> 
     count = -(-len(images) // size)
     parts = images.tensor_split(count if len(images) >= 2 * count else max(1, len(images) // 2))
     if not torch.is_grad_enabled() or len(parts) == 1:
-        return torch.cat([network(part) for part in parts])
-    model = getattr(network, "__self__", network)
+        return torch.cat([embedder.frames(part) for part in parts])
 
     def contexts() -> tuple[AbstractContextManager, AbstractContextManager]:
-        return nullcontext(), _without_statistics(model)
+        return nullcontext(), _without_statistics(embedder)
 
-    return torch.cat(
-        [checkpoint(network, part, use_reentrant=False, context_fn=contexts) for part in parts]
-    )
+    again = partial(checkpoint, embedder.frames, use_reentrant=False, context_fn=contexts)
+    return torch.cat([again(part) for part in parts])
 
 
 @contextmanager

@@ -166,12 +166,12 @@ def embed(
             with torch.autocast(images.device.type, amp, enabled=amp is not None):
                 seen = model(images)[1] if whole else model.frames(images)
             views = seen.float().unflatten(0, (2 if join else 1, -1))  # (V, B, D)
-            rows, names = _readable(batch), batch["paths"]
-            views, rows, names = (
-                (views[:, rows], rows, [names[i] for i in rows])
-                if whole
-                else tracklets.take(views, rows, batch)
-            )
+            rows, names = list(range(views.shape[1])), batch["paths"]
+            if "readable" in batch:
+                rows = batch["readable"].nonzero().flatten().tolist()
+                views, names = views[:, rows], [names[row] for row in rows]
+            if not whole:
+                views, rows, names = tracklets.take(views, rows, batch)
             if rows:
                 embeddings = join(*views) if join else views[0]
                 who = (batch[name].cpu()[rows] for name in ("pids", "camids"))
@@ -185,40 +185,35 @@ def embed(
     return Vectors(vectors, pids, camids, paths)
 
 
-def _readable(batch: dict[str, Any]) -> list[int]:
-    """The rows of a batch that show something."""
-    rows = list(range(len(batch["paths"])))
-    return batch["readable"].nonzero().flatten().tolist() if "readable" in batch else rows
-
-
 class _Tracklets:
     """Holds the features of a tracklet's frames until its last one has been seen."""
 
     def __init__(self, model: nn.Module):
         self.model = model
-        self.parts: list[Tensor] = []  # (V, n, D) each
+        self.open: list[Tensor] = []  # the frames so far, (V, n, D) each
         self.name = ""
 
     def take(
         self, views: Tensor, rows: list[int], batch: dict[str, Any]
     ) -> tuple[Tensor, list[int], list[str]]:
-        """Add frames (V, B, D), of which `rows` count; gives the tracklets that are complete now.
+        """Add the frames (V, n, D) in the `rows` of a batch; gives what is complete now.
 
-        These are their embeddings (V, n, D), a row of the batch for each, and their names.
+        Of each tracklet that ends in the batch: its embedding (V, n, D), its last row, its name.
         """
-        begin, counts = 0, set(rows)
+        ends = batch["ends"].cpu().long()
+        owner = ends.cumsum(0) - ends  # the tracklet of each row, counted in this batch
+        counts = owner[rows].bincount(minlength=int(owner[-1]) + 1).tolist()
+        begins = [0, *(ends.nonzero().flatten() + 1).tolist()]
         made, last, names = [], [], []
-        for stop in [*(batch["ends"].nonzero().flatten() + 1).tolist(), len(batch["paths"])]:
-            if begin == stop:
-                break
-            self.name = self.name or batch["paths"][begin]
-            self.parts.append(views[:, [i for i in range(begin, stop) if i in counts]])
-            if batch["ends"][stop - 1]:
-                frames = torch.cat(self.parts, 1)  # (V, T, D)
-                if frames.shape[1]:
-                    made.append(self.model.pool(frames.flatten(0, 1), len(frames))[1].float())
-                    last.append(stop - 1)
-                    names.append(self.name)
-                self.parts, self.name = [], ""
-            begin = stop
+        for place, part in enumerate(views.split(counts, 1)):
+            self.name = self.name or batch["paths"][begins[place]]
+            self.open.append(part)
+            if place + 1 == len(begins):
+                break  # it goes on in the next batch
+            frames = torch.cat(self.open, 1)  # (V, T, D)
+            if frames.shape[1]:
+                made.append(self.model.pool(frames.flatten(0, 1), len(frames))[1].float())
+                last.append(begins[place + 1] - 1)
+                names.append(self.name)
+            self.open, self.name = [], ""
         return torch.stack(made, 1) if made else views[:, :0], last, names

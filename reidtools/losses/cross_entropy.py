@@ -85,6 +85,7 @@ class CrossEntropyLoss(nn.Module):
         if not 0 <= dropout < 1:
             raise ValueError(f"dropout is {dropout}; choose a share from 0 to below 1.")
         self.epsilon, self.variant, self.alpha = epsilon, variant, alpha
+        self.figures: dict[str, Tensor] = {}
         self.before = nn.Sequential()
         if hidden:
             self.before.extend([nn.Linear(dim, hidden), nn.BatchNorm1d(hidden), nn.LeakyReLU(0.1)])

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from reidtools.ops.pooling import generalised_mean
 from reidtools.registry import TEMPORAL
 
 
@@ -20,7 +21,7 @@ class OverTime(nn.Module):
 
     passthrough: frozenset[str] = frozenset()
 
-    def __init__(self, norm_frames: bool):
+    def __init__(self, dim: int, *, norm_frames: bool = False):
         super().__init__()
         self.norm_frames = norm_frames
 
@@ -36,9 +37,6 @@ class OverTime(nn.Module):
 class Mean(OverTime):
     """Mean over time: the baseline that is hard to beat (Gao & Nevatia, 2018, arXiv:1805.02104)."""
 
-    def __init__(self, dim: int, *, norm_frames: bool = False):
-        super().__init__(norm_frames)
-
     def pool(self, features: Tensor) -> Tensor:
         return features.mean(1)
 
@@ -46,9 +44,6 @@ class Mean(OverTime):
 @TEMPORAL
 class Max(OverTime):
     """The largest value of each dimension over time."""
-
-    def __init__(self, dim: int, *, norm_frames: bool = False):
-        super().__init__(norm_frames)
 
     def pool(self, features: Tensor) -> Tensor:
         return features.amax(1)
@@ -64,17 +59,13 @@ class GeM(OverTime):
     """
 
     def __init__(self, dim: int, *, p: float = 3.0, norm_frames: bool = False):
-        super().__init__(norm_frames)
+        super().__init__(dim, norm_frames=norm_frames)
         if p < 1:
             raise ValueError(f"p is {p}; a generalised mean begins at 1, which is the mean.")
         self.p = nn.Parameter(torch.tensor([p]))
 
     def pool(self, features: Tensor) -> Tensor:
-        above, below = (
-            side.clamp(min=1e-6).pow(self.p).mean(1).pow(1 / self.p)
-            for side in (features, -features)
-        )
-        return above - below
+        return generalised_mean(features, self.p, 1) - generalised_mean(-features, self.p, 1)
 
 
 @TEMPORAL
@@ -88,7 +79,7 @@ class Attention(OverTime):
     passthrough = frozenset({"hidden.weight", "hidden.bias", "score.weight"})
 
     def __init__(self, dim: int, *, hidden: int = 128, norm_frames: bool = False):
-        super().__init__(norm_frames)
+        super().__init__(dim, norm_frames=norm_frames)
         if hidden < 1:
             raise ValueError(f"hidden is {hidden}; the attention needs at least one value.")
         self.hidden, self.score = nn.Linear(dim, hidden), nn.Linear(hidden, 1, bias=False)

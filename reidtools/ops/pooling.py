@@ -1,5 +1,7 @@
 """Pooling over space: a feature map becomes a vector."""
 
+import math
+
 import torch
 from torch import Tensor, nn
 
@@ -32,7 +34,16 @@ class GeMPool(nn.Module):
         self.p = nn.Parameter(torch.tensor([p]))
 
     def forward(self, maps: Tensor) -> Tensor:
-        return maps.clamp(min=1e-6).pow(self.p).mean((2, 3)).pow(1 / self.p)
+        return generalised_mean(maps.flatten(2), self.p, -1)
+
+
+def generalised_mean(x: Tensor, p: Tensor, dim: int) -> Tensor:
+    """``mean(x^p)^(1/p)`` over `dim`, of logarithms, which no power takes out of range.
+
+    Values below 1e-6 count as 1e-6.
+    """
+    logs = x.clamp(min=1e-6).log() * p
+    return ((logs.logsumexp(dim) - math.log(x.shape[dim])) / p).exp()
 
 
 POOLS = {"avg": AveragePool, "max": MaxPool, "gem": GeMPool}

@@ -10,7 +10,7 @@ import pytest
 from reidtools.config.cli import parse
 from reidtools.config.compat import flatten
 from reidtools.config.load import load, plain, resolve
-from reidtools.config.mars import KNOWN, MARS_DEFAULTS
+from reidtools.config.mars_document import KNOWN, MARS_DEFAULTS
 
 ROOT = Path(__file__).parents[2]
 RECIPE = ROOT / "configs" / "vit_mars.yml"
@@ -96,7 +96,7 @@ def test_every_key_is_told_with_ours(seed):
         assert sum(note.startswith(f"{key} ") for note in notes) == 1, key
     assert "train.epochs 60 is read as SOLVER.MAX_EPOCH 60." in notes
     assert notes[-1] == "What the MARS document leaves open is as in configs/vit_mars.yml."
-    assert sum("no effect" in note for note in notes) == 1  # lengths, where directions count
+    assert "eval.normalize_embeddings True is read as TEST.METRIC cosine." in notes
 
 
 def test_what_the_document_leaves_open_is_as_in_our_recipe(tmp_path):
@@ -268,9 +268,9 @@ def test_an_empty_index_is_that_of_the_root(tmp_path, empty):
 
 
 def test_a_file_may_mix_their_words_and_ours(tmp_path):
-    text = "TEST: {METRIC: euclidean}\nDATASETS: {TESTS: toy}\n" + DOCUMENT
+    text = "TEST: {FLIP: raw}\nDATASETS: {TESTS: toy}\n" + DOCUMENT
     config = load(write(tmp_path, text + "SOLVER: {CHECKPOINT_PERIOD: 1}"))
-    assert config.DATASETS.TESTS == ["toy"] and config.TEST.METRIC == "euclidean"
+    assert config.DATASETS.TESTS == ["toy"] and config.TEST.FLIP == "raw"
     assert config.SOLVER.CHECKPOINT_PERIOD == 1 and config.INPUT.FRAME_CHOICE == "random"
 
 

@@ -181,7 +181,7 @@ def test_a_vector_without_a_direction_is_named():
 
 
 class Frames(nn.Module):
-    """An embedder of pictures with one pixel: features are (x, x + 1), a tracklet their maximum."""
+    """Features of a picture are its first pixel x and x + 1, those of a tracklet their maximum."""
 
     def forward(self, images):
         return self.pool(self.frames(images.flatten(0, -4)), len(images))
@@ -223,12 +223,20 @@ def test_tracklets_of_any_length_in_batches_of_any_size(size):
     assert found.paths == ["0.jpg", "3.jpg", "4.jpg", "5.jpg"]  # called by their first frames
 
 
-def test_a_mirrored_tracklet_is_pooled_by_itself():
-    plain = embed(Frames(), frame_batches([3, 2], 2)).vectors
-    raw = embed(Frames(), frame_batches([3, 2], 2), flip="raw").vectors
-    assert torch.equal(raw, plain)  # one pixel has no other side
-    unit = embed(Frames(), frame_batches([3, 2], 2), flip="normalized").vectors
-    assert torch.allclose(unit, nn.functional.normalize(plain))
+@pytest.mark.parametrize("size", [1, 2, 100])
+def test_a_mirrored_tracklet_is_pooled_by_itself(size):
+    """Frame i is the pixels (i, -i): mirrored, the first of them is -i."""
+
+    def batches():
+        for made in frame_batches([3, 2], size):
+            yield made | {"images": torch.cat([made["images"], -made["images"]], -1)}
+
+    plain, mirrored = torch.tensor([[12, 13], [14, 15]]), torch.tensor([[10, 11], [7, 8]])
+    raw = embed(Frames(), batches(), flip="raw").vectors
+    assert torch.equal(raw, (plain + mirrored) / 2)
+    unit = [nn.functional.normalize(view.float()) for view in (plain, mirrored)]
+    found = embed(Frames(), batches(), flip="normalized").vectors
+    assert torch.allclose(found, (unit[0] + unit[1]) / 2)
 
 
 @pytest.mark.parametrize("size", [1, 4, 100])

@@ -120,3 +120,12 @@ def test_a_vit_takes_tracklets_of_any_shape(size):
     assert features.shape == embeddings.shape == (2, 512)
     assert torch.allclose(F.normalize(embeddings).norm(dim=1), torch.ones(2))
     assert features.norm(dim=1).max() <= 1 + 1e-5  # a mean of vectors of length 1
+
+
+@pytest.mark.parametrize("p", [1.0, 3.0, 8.0, 40.0])
+def test_no_exponent_leaves_the_numbers(p):
+    pool, x = GeM(6, p=p), features().requires_grad_()
+    out = pool(x)
+    out.sum().backward()
+    assert torch.isfinite(out).all() and torch.isfinite(x.grad).all()
+    assert torch.isfinite(pool.p.grad).all()

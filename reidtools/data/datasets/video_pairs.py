@@ -32,7 +32,12 @@ def ilids_vid(root: str | Path, *, split: int = 0) -> Splits:
     file = home / ILIDS_SPLITS
     if not file.is_file():
         raise FileNotFoundError(f"{file} is missing; unpack the whole of iLIDS-VID in {home}.")
-    orders = loadmat(file)["ls_set"].astype(int)  # (splits, people), from 1
+    try:
+        orders = loadmat(file)["ls_set"].astype(int)  # (splits, people), from 1
+    except Exception as error:  # scipy raises many kinds for a file that is damaged
+        raise ValueError(
+            f"{file} cannot be read as a MATLAB file with ls_set ({error!r}); unpack it again."
+        ) from error
     _check_split(split, len(orders), file)
     order, everybody = orders[split].tolist(), sorted({*cameras[0], *cameras[1]})
     if sorted(order) != list(range(1, len(everybody) + 1)):
@@ -67,9 +72,15 @@ def prid2011(root: str | Path, *, split: int = 0) -> Splits:
             f"{file} is missing; write it as a list of "
             '{"train": ["person_0001", …], "test": [names]}, one entry a split.'
         )
-    splits = json.loads(file.read_text(encoding="utf-8"))
-    _check_split(split, len(splits), file)
-    return _pairs(cameras, splits[split]["train"], splits[split]["test"], shots)
+    try:
+        splits = json.loads(file.read_text(encoding="utf-8"))
+        parts = [(own["train"], own["test"]) for own in splits]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"{file} is no list of splits, each with train and test ({error!r}); write it anew."
+        ) from error
+    _check_split(split, len(parts), file)
+    return _pairs(cameras, *parts[split], shots)
 
 
 def _check_split(split: int, count: int, file: Path) -> None:

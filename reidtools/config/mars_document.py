@@ -91,11 +91,7 @@ def mars_yaml(flat: Flat) -> list[str]:
         ours = SPECIAL[key](theirs, flat) if key in SPECIAL else {RENAMED[key]: value}
         flat.update(ours)
         read = " and ".join(f"{new} {worth}" for new, worth in ours.items())
-        notes.append(
-            f"{key} {value} is read as {read}."
-            if ours
-            else f"{key} {value} has no effect here: TEST.METRIC cosine compares directions only."
-        )
+        notes.append(f"{key} {value} is read as {read}.")
     if document:
         _fill(flat)
         notes.append("What the MARS document leaves open is as in configs/vit_mars.yml.")
@@ -153,7 +149,7 @@ def _backbone(theirs: Flat, flat: Flat) -> Flat:
         for key in [key for key in flat if key.startswith("MODEL.BACKBONE.")]:
             del flat[key]  # options that a base file gave another one
     made = {"MODEL.BACKBONE.NAME": ours}
-    if ours == "timm" != name:
+    if ours == "timm" and name != "timm":
         made["MODEL.BACKBONE.TIMM_NAME"] = name
     if vit and "MODEL.BACKBONE.DROP_PATH" not in flat:
         made["MODEL.BACKBONE.DROP_PATH"] = 0.0  # the document leaves no branches out
@@ -210,7 +206,7 @@ def _normalize(theirs: Flat, flat: Flat) -> Flat:
     wanted = theirs["eval.normalize_embeddings"]
     if not isinstance(wanted, bool):
         raise TypeError(f"eval.normalize_embeddings is {wanted!r}; write true or false.")
-    return {} if wanted else {"TEST.METRIC": "euclidean"}
+    return {"TEST.METRIC": "cosine" if wanted else "euclidean"}
 
 
 # Keys whose value is made from theirs, and from what is there in our words.

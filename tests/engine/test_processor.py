@@ -1,0 +1,37 @@
+import os
+import subprocess
+import sys
+
+import torch
+
+from reidtools.engine.processor import ENVIRONMENT, quicken
+
+
+def test_denormal_numbers_count_as_nothing():
+    try:
+        quicken()
+        assert torch.tensor([1e-39]).mul(1.0).item() == 0
+        assert torch.tensor([1e-37]).mul(1.0).item() > 0
+    finally:
+        torch.set_flush_denormal(False)
+
+
+def test_large_blocks_are_kept():
+    """The second time the same large block needs no new pages."""
+    code = """
+import resource, torch
+from reidtools.engine.processor import quicken
+quicken()
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    torch.ones(50_000_000)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+faults()
+print(faults())
+"""
+    environment = {k: v for k, v in os.environ.items() if k not in ENVIRONMENT}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True
+    )
+    if sys.platform == "linux" and os.confstr("CS_GNU_LIBC_VERSION"):
+        assert int(done.stdout) < 5_000  # 200 MB are about 50,000 pages
