@@ -4,6 +4,7 @@ speed: against the way of scripts, a tracklet at a time, each frame through Pill
 all at once through the network, mean, length 1. CPU time, in turns, as in pipeline.py. step: 64
 tracklets of 25 frames, with 64, 256 or all 1,600 small pictures in a network without batch norm at
 a time. folder: 50, 500 and 5,000 frames as one tracklet (files come again and again).
+Both sides have the settings of tools on a CPU (reidtools.engine.processor), with --plain none.
 
     python benchmarks/sequences.py [folder in the layout of MARS; default: drawn tracklets]
 """
@@ -37,6 +38,7 @@ from reidtools.data.samples import Sample, relabel
 from reidtools.data.transforms import IMAGENET_MEAN, IMAGENET_STD, Normalize
 from reidtools.engine.environment import describe
 from reidtools.engine.objective import Objective
+from reidtools.engine.processor import quicken
 from reidtools.evaluation import embed
 from reidtools.losses import CrossEntropyLoss, TripletLoss
 from reidtools.modeling import Embedder, weights
@@ -172,11 +174,14 @@ def main() -> None:
     parser.add_argument("--size", nargs=2, type=int, default=[256, 128])
     parser.add_argument("--weights", default="", help="a file for --backbone; default: untrained")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--plain", action="store_true", help="without the tools' settings")
     parser.add_argument("--scratch", help=argparse.SUPPRESS)
     parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
     args = parser.parse_args()
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
+    if not args.plain:
+        quicken()
     with tempfile.TemporaryDirectory() as scratch:
         args.scratch = args.scratch or scratch
         drawn = {"people": PEOPLE, "cameras": 2, "tracklets": 2, "frames": FRAMES}

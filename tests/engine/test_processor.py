@@ -17,21 +17,20 @@ def test_denormal_numbers_count_as_nothing():
 
 
 def test_large_blocks_are_kept():
-    """The second time the same large block needs no new pages."""
+    """After some rounds (glibc leaves holes between aligned blocks) one needs no new pages."""
     code = """
 import resource, torch
 from reidtools.engine.processor import quicken
 quicken()
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    torch.ones(50_000_000)
+    torch.ones(20_000_000)
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
-faults()
-print(faults())
+print([faults() for _ in range(24)][-1])
 """
     environment = {k: v for k, v in os.environ.items() if k not in ENVIRONMENT}
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True
     )
     if sys.platform == "linux" and os.confstr("CS_GNU_LIBC_VERSION"):
-        assert int(done.stdout) < 5_000  # 200 MB are about 50,000 pages
+        assert int(done.stdout) < 1_000  # 80 MB are about 20,000 pages
