@@ -160,6 +160,17 @@ def test_several_folders_become_an_archive(typed, place):
     assert "There are no pictures in empty" in err
 
 
+def test_a_folder_may_have_any_name(typed, place):
+    folders = []
+    for name in ("file", "allow_pickle"):
+        (place / name).symlink_to(next((place / "data/toy_mars/bbox_test").iterdir()))
+        folders.append(place / name)
+    folders[1].unlink()
+    folders[1].symlink_to(sorted((place / "data/toy_mars/bbox_test").iterdir())[-1])
+    typed(f"inference.py --checkpoint {BEST} --frames_dir file allow_pickle --output any.npz")
+    assert sorted(np.load("any.npz").files) == ["allow_pickle", "file"]
+
+
 def test_a_broken_frame_is_told_and_left_out(typed, place):
     source = next((place / "data/mars/processed/test").glob("ID*/*/rgb"))
     frames = sorted(source.iterdir())[:3]
@@ -215,12 +226,19 @@ def test_tracklets_enter_a_gallery_like_pictures(typed, place):
         (place / "who" / Path(path).name).write_bytes(Path(path).read_bytes())
     typed("search.py --gallery g --add who --tracklets")
     assert len(rt.Gallery.open("g")) == len(gallery) + 1
+    typed("search.py --gallery g --add who --tracklets")  # there already
+    assert len(rt.Gallery.open("g")) == len(gallery) + 1
     out = typed("search.py --gallery g --query who --tracklets --topk 2 --picture")
     first = sorted((place / "who").iterdir())[0].name
     assert f"1: who/{first}, Score: 1.0000" in out
     assert next(Path("output_dir/ranked").iterdir()).is_file()
+    out = typed("search.py --gallery g --query who --tracklets --hide-same-camera --topk 0")
+    hits = [line for line in out.splitlines() if ", Score: " in line]
+    assert hits and not any(f"C{tracklet.camid + 1}T" in hit for hit in hits)
     found = rt.search("g", rt.load(BEST, "cpu"), [tracklet.paths], topk=1)
     assert found.hits.distances[0, 0] == pytest.approx(0, abs=1e-5)
+    typed("search.py --gallery g --remove who")
+    assert len(rt.Gallery.open("g")) == len(gallery)
 
 
 @pytest.mark.parametrize("pooling", ["Mean", "Max", "GeM", "Attention"])

@@ -1,6 +1,7 @@
 """An index of sequences: windows become tracklets again, and a bad index says what is wrong."""
 
 import csv
+import logging
 from pathlib import Path
 
 import pytest
@@ -244,4 +245,28 @@ def test_a_cell_that_no_csv_has_is_told(root):
     with (root / "index.csv").open("a") as file:
         file.write('train,1,1,"' + "x" * 200_000)
     with pytest.raises(ValueError, match=r"index\.csv is no CSV file \(line "):
+        load_dataset("sequences", root)
+
+
+def test_an_index_to_train_on_only_is_told(root, caplog, monkeypatch):
+    monkeypatch.setattr(logging.getLogger("reidtools"), "propagate", True)
+    write(root, [line for line in records() if line["split"] == "train"])
+    train, query, gallery = load_dataset("sequences", root)
+    assert len(train) == 3 and query == gallery == []
+    assert "has rows of train only" in caplog.text and "--val-ids" in caplog.text
+
+
+@pytest.mark.parametrize("folder", ["train/a\0b/rgb", f"train/{'x' * 300}/rgb"])
+def test_a_folder_that_cannot_be_is_missing(root, folder):
+    lines = list(records())
+    lines[0]["frames_dir"] = folder
+    write(root, lines)
+    with pytest.raises((FileNotFoundError, ValueError), match="1 of 7 folders|no CSV file"):
+        load_dataset("sequences", root)
+
+
+def test_more_values_than_columns_are_told(root):
+    text = (root / "index.csv").read_text().splitlines()
+    (root / "index.csv").write_text("\n".join([*text[:2], text[2] + ",7", *text[3:]]))
+    with pytest.raises(ValueError, match="line 3: there are more values than columns"):
         load_dataset("sequences", root)

@@ -34,6 +34,22 @@ def test_person(path, person):
     assert person_of(path, Path("g").absolute()) == person
 
 
+@pytest.mark.parametrize(
+    ("path", "person", "camera"),
+    [
+        ("raw/bbox_test/0025/0025C3T0001F001.jpg", "0025", 2),
+        ("0000C1T0002F117.jpg", "0000", 0),
+        ("raw/bbox_test/00-1/00-1C6T0001F001.jpg", "-1", 5),
+        ("processed/test/ID0025/cam03_seq0001/rgb/frame0001.jpg", "0025", 2),
+        ("ID0025/cam03_seq0001_002/rgb/frame0025.jpg", "0025", 2),
+        ("g/ID0025/rgb/frame0001.jpg", "", -1),
+        ("g/ID0025/cam03_seq0001/frame0001.jpg", "", -1),
+    ],
+)
+def test_frames_of_mars_and_of_its_sequences(path, person, camera):
+    assert (person_of(path), camera_of(path)) == (person, camera)
+
+
 def test_without_a_root_folders_tell_nobody():
     assert person_of("g/anna/a.jpg") == ""
     assert person_of("g/anna/3_a.jpg") == "3"

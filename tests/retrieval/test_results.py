@@ -108,3 +108,15 @@ def test_there_is_no_accuracy_where_names_tell_nobody():
     assert accuracy([], []) is None
     with pytest.raises(ValueError, match="1 queries and 2 hits; give each"):
         accuracy(["1"], ["1", "2"])
+
+
+def test_files_that_are_called_alike_are_told_apart(tmp_path):
+    gallery = ["g/a/frame0001.jpg", "g/b/frame0001.jpg", "g/x.jpg"]
+    write_csv(tmp_path / "result.csv", ["q/1.jpg", "q/2.jpg"], gallery, HITS)
+    assert (tmp_path / "result.csv").read_text().splitlines()[1:] == [
+        "1.jpg,,g/a/frame0001.jpg,0.011358",
+        "2.jpg,,g/b/frame0001.jpg,0.000000",
+    ]
+    write_csv(tmp_path / "result.csv", gallery[:2], ["a.jpg", "b.jpg", "c.jpg"], HITS)
+    lines = (tmp_path / "result.csv").read_text().splitlines()
+    assert [line.split(",")[0] for line in lines[1:]] == gallery[:2]

@@ -287,6 +287,8 @@ def test_places_that_make_no_sense(home, tmp_path):
         prepare_mars(tmp_path / "empty", tmp_path / "out")
     with pytest.raises(ValueError, match="the dataset itself"):
         prepare_mars(home, tmp_path / "mars/../mars")
+    with pytest.raises(ValueError, match="the dataset itself.*choose a folder outside"):
+        prepare_mars(home, home / "bbox_test/out")
     with pytest.raises(ValueError, match="holds other files; choose a new folder"):
         prepare_mars(home, tmp_path)
     assert not (tmp_path / "out").exists() and not (home / "index.csv").exists()
