@@ -164,7 +164,7 @@ def embed(
             if join:
                 images = torch.cat([images, images.flip(-1)])
             with torch.autocast(images.device.type, amp, enabled=amp is not None):
-                seen = model(images)[1] if whole else model.frames(images)
+                seen = model(images)[1] if whole else tracklets.model.frames(images)
             views = seen.float().unflatten(0, (2 if join else 1, -1))  # (V, B, D)
             rows, names = list(range(views.shape[1])), batch["paths"]
             if "readable" in batch:
@@ -189,7 +189,7 @@ class _Tracklets:
     """Holds the features of a tracklet's frames until its last one has been seen."""
 
     def __init__(self, model: nn.Module):
-        self.model = model
+        self.model: Any = model  # which has `frames` and `pool`
         self.open: list[Tensor] = []  # the frames so far, (V, n, D) each
         self.name = ""
 
