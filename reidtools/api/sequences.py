@@ -56,7 +56,7 @@ def embed_sequences(
     else:
         rows = dict(zip(_names(folders), vectors, strict=True))
         write_whole(output, lambda file: _write_archive(file, rows))
-    LOGGER.info("Written: %s, %d of %d values", output, *vectors.shape)
+    LOGGER.info("Written: %s: %d vectors of %d values", output, *vectors.shape)
     return vectors
 
 

@@ -15,8 +15,8 @@ from reidtools.registry import TEMPORAL
 class OverTime(nn.Module):
     """What all share: with `norm_frames` each frame's features are brought to length 1 first.
 
-    `passthrough` names parameters whose values as built make it the mean: weights from elsewhere
-    may lack them.
+    Subclasses say in `pool` how (B, T, dim) becomes (B, dim). `passthrough` names parameters whose
+    values as built make it the mean: weights from elsewhere may lack them.
     """
 
     passthrough: frozenset[str] = frozenset()
@@ -27,10 +27,6 @@ class OverTime(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         return self.pool(F.normalize(features, dim=-1) if self.norm_frames else features)
-
-    def pool(self, features: Tensor) -> Tensor:
-        """(B, T, dim) -> (B, dim)."""
-        raise NotImplementedError
 
 
 @TEMPORAL

@@ -18,7 +18,7 @@ from reidtools.registry import DATASETS, choose
 LOG = logging.getLogger("reidtools")
 REQUIRED = ("split", "person_id", "camera_id", "sequence_id", "frames_dir", "num_frames")
 LARGEST = 2**53  # a whole number beyond it is none in a file of floats
-SPLITS = {"train": 0, "val": 1, "test": 2}
+SPLITS = ("train", "val", "test")
 MAKE = "make the index anew with tools/prepare_mars.py, or mend it"
 
 

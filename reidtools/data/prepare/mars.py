@@ -10,10 +10,10 @@ from functools import partial
 from pathlib import Path
 
 from reidtools.data.datasets.mars import Tracklet, pick_queries, read_tracklets
+from reidtools.data.datasets.sequences import SPLITS
 from reidtools.data.preflight import first, flaw
 from reidtools.data.prepare.files import RECORD, Made, begin, in_threads
 from reidtools.data.prepare.sequences import (
-    SPLITS,
     Cut,
     IndexRow,
     fill,

@@ -7,11 +7,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from reidtools.data.datasets.sequences import SPLITS
 from reidtools.data.prepare.files import is_made
 from reidtools.files import make_folder, write_whole
 
 INDEX = "index.csv"
-SPLITS = ("train", "val", "test")
 
 
 class IndexRow(NamedTuple):
