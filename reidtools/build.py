@@ -252,12 +252,14 @@ def loss_batches(cfg: CfgNode, name: str, splits: Splits, on: torch.device) -> B
     They are always the same: without augmentation, and with frames that are spread evenly. None
     where no batch is asked for, or nobody is there to be told apart.
     """
+    if not cfg.TEST.LOSS_BATCHES:
+        return None
     splits = as_coarse_as_tested(cfg, name, splits)
     asked = {sample.pid for sample in splits.query}
     samples = [s for s in splits.query + splits.gallery if s.pid in asked]  # no distractors
     each = cfg.DATALOADER.SAMPLER.get("NUM_INSTANCE", 1)
     size = min(cfg.SOLVER.IMS_PER_BATCH, len(asked) * each)
-    if not cfg.TEST.LOSS_BATCHES or size < 2 * each:
+    if size < 2 * each:
         return None
     sampler = list(make_sampler(cfg, samples, size))[: cfg.TEST.LOSS_BATCHES]
     pictures = loss_pictures(cfg, samples, size_test(cfg), "even")

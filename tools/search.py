@@ -56,8 +56,8 @@ def with_model(args: Namespace, query: list[str] | None) -> None:
     cfg = rt.get_config(*given) if fresh else rt.gallery_config(args.gallery, *given)
     if args.print_config:
         return print(cfg.dump())
-    words = {"in_subfolders": args.images_in_subfolders}
-    words |= {"strict": args.strict, "tracklets": args.tracklets}
+    words = {name: getattr(args, name) for name in ("strict", "tracklets")}
+    words["in_subfolders"] = args.images_in_subfolders
     if args.build:
         more = {"kind": args.kind, "replace": args.replace}
         rt.build_gallery(cfg, args.gallery, args.build, **words, **more)

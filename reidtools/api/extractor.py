@@ -95,6 +95,7 @@ def _foreign(
     if name.startswith("resnet") and "ibn" not in name:
         pairs["MODEL.BACKBONE.LAST_STRIDE"] = "2"  # theirs keep it
     cfg = configs.load("", [word for pair in pairs.items() for word in pair])
+    on = build.device(cfg)
     model = build.embedder(cfg, pretrain=not saved)
     if saved:
         fitted = weights.fit(model, weights.state_of(saved))
@@ -103,4 +104,4 @@ def _foreign(
                 f"{path} does not fill {name} ({fitted}); name the model that it was made for."
             )
     model.config = cfg
-    return model.to(build.device(cfg)).eval()
+    return model.to(on).eval()

@@ -65,9 +65,8 @@ def embed(model: Embedder, pictures: Pictures) -> Vectors:
     arrays; the paths of arrays are ``picture 0``, ``picture 1`` … by their place. A list or tuple
     among them is a tracklet, which gets one vector, called by its first frame, and `Sample`s, such
     as ``load_dataset(…).query``, bring their pids and camids, which are -1 for others. All are as
-    coarse as TEST.GALLERY_SCALE, if it is set. Raises
-    FileNotFoundError for a path that is not there, OSError for a file that is no picture,
-    ValueError for another kind of array.
+    coarse as TEST.GALLERY_SCALE, if it is set. Raises FileNotFoundError for a path that is not
+    there, OSError for a file that is no picture, ValueError for another kind of array.
     """
     samples, arrays = named(pictures)
     return vectors_of(model.config, model, samples, strict=True, arrays=arrays)

@@ -5,6 +5,8 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
+
 from reidtools.data.samples import Sample
 
 LOG = logging.getLogger("reidtools")
@@ -130,6 +132,25 @@ def read_names(
             found.append(Sample((str(path),), int(match["pid"]), camid))
     refuse(strange, folder, "0002_c1s1_000451_03.jpg" if camera is None else "0002_000451.jpg")
     return found
+
+
+def read_matrix(file: Path, variable: str, cure: str) -> np.ndarray:
+    """The whole numbers, int64, that the MATLAB `file` calls `variable`; else a `ValueError`.
+
+    Its sentence ends in the `cure`.
+    """
+    from scipy.io import loadmat
+
+    try:
+        matrix = loadmat(file)[variable]
+        whole = matrix.astype(np.int64)
+    except Exception as error:  # scipy raises many kinds for a file that is damaged
+        raise ValueError(
+            f"{file} cannot be read as a MATLAB file with {variable} ({error!r}); {cure}."
+        ) from error
+    if not np.array_equal(whole, matrix):
+        raise ValueError(f"{variable} in {file} has numbers that are not whole; {cure}.")
+    return whole
 
 
 def refuse(strange: Sequence[str], where: Path, example: str) -> None:

@@ -10,7 +10,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from reidtools.data.datasets.listing import OTHER_PICTURES, PICTURES, find_home, refuse
+from reidtools.data.datasets.listing import (
+    OTHER_PICTURES,
+    PICTURES,
+    find_home,
+    read_matrix,
+    refuse,
+)
 from reidtools.data.preflight import first
 from reidtools.data.samples import Sample, Splits
 from reidtools.registry import DATASETS
@@ -139,7 +145,7 @@ def _from_info(home: Path, folders: Collection[str]) -> list[Tracklet]:
         found += _listed(home / FOLDERS[0], info / "train_name.txt", rows, ["train"] * len(rows))
     if FOLDERS[1] in folders:
         rows = _table(info / "tracks_test_info.mat", "track_test_info")
-        queries = _matrix(info / "query_IDX.mat", "query_IDX").ravel()
+        queries = read_matrix(info / "query_IDX.mat", "query_IDX", FETCH).ravel()
         outside = queries[(queries < 1) | (queries > len(rows))]
         if len(outside):
             raise ValueError(
@@ -152,25 +158,9 @@ def _from_info(home: Path, folders: Collection[str]) -> list[Tracklet]:
     return found
 
 
-def _matrix(file: Path, variable: str) -> np.ndarray:
-    """The whole numbers in the MATLAB `file`."""
-    from scipy.io import loadmat
-
-    try:
-        matrix = loadmat(file)[variable]
-        whole = matrix.astype(np.int64)
-    except Exception as error:  # scipy raises many kinds for a file that is damaged
-        raise ValueError(
-            f"{file} cannot be read as a MATLAB file with {variable} ({error!r}); {FETCH}."
-        ) from error
-    if not np.array_equal(whole, matrix):
-        raise ValueError(f"{variable} in {file} has numbers that are not whole; {FETCH}.")
-    return whole
-
-
 def _table(file: Path, variable: str) -> np.ndarray:
     """Rows (first line, last line, pid, camera) of the MATLAB `file`; all count from 1."""
-    rows = _matrix(file, variable)
+    rows = read_matrix(file, variable, FETCH)
     if rows.ndim != 2 or rows.shape[1] != 4:
         raise ValueError(
             f"{variable} in {file} is {'x'.join(map(str, rows.shape))}, not rows of 4 (start, end, "

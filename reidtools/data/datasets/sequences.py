@@ -3,7 +3,7 @@
 import csv
 import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -56,7 +56,7 @@ def sequences(root: str | Path, *, index_csv: str = "", split: str = "auto") -> 
     A `FileNotFoundError` tells an index or folders that are missing; a `ValueError` columns that
     are, what is no number, folders without pictures and other numbers of them than num_frames.
     """
-    choose("split", split, {"auto": None, "val": None, "test": None})
+    choose("split", split, dict.fromkeys(("auto", "val", "test")))
     file = _find_index(Path(root).expanduser(), index_csv)
     rows = _read_index(file)
     part = _test_split(rows, split, file)
@@ -256,7 +256,7 @@ def _names(folder: str) -> list[str] | None:
 
 def _query_and_gallery(
     file: Path, windows: Sequence[tuple[Row, tuple[str, ...]]], first_camera: int
-) -> Iterator[list[Sample]]:
+) -> tuple[list[Sample], list[Sample]]:
     """Query, then gallery: one sample a tracklet, in the order of the index."""
     tracklets: dict[tuple, list[tuple[Row, tuple[str, ...]]]] = {}
     for row, paths in windows:
@@ -286,7 +286,7 @@ def _query_and_gallery(
         pid, camera = key[:2]
         is_query = place in queries and pid > DISTRACTOR
         splits[not is_query].append(Sample(_join(parts), pid, camera - first_camera))
-    yield from splits
+    return splits
 
 
 def _join(windows: Sequence[tuple[Row, tuple[str, ...]]]) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ import json
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
-from reidtools.data.datasets.listing import find_home, pictures
+from reidtools.data.datasets.listing import find_home, pictures, read_matrix
 from reidtools.data.preflight import first
 from reidtools.data.samples import Sample, Splits
 from reidtools.registry import DATASETS
@@ -23,8 +23,6 @@ def ilids_vid(root: str | Path, *, split: int = 0) -> Splits:
     place of one, from 0; figures in papers are means over all ten. Query is camera 1.
     https://xiatian-zhu.github.io/downloads_qmul_iLIDS-VID_ReID_dataset.html
     """
-    from scipy.io import loadmat
-
     names = ("ilids-vid", "iLIDS-VID", "ilids_vid")
     home = find_home("ilids_vid", root, names, ("i-LIDS-VID/sequences",))
     sequences = home / "i-LIDS-VID" / "sequences"
@@ -32,12 +30,7 @@ def ilids_vid(root: str | Path, *, split: int = 0) -> Splits:
     file = home / ILIDS_SPLITS
     if not file.is_file():
         raise FileNotFoundError(f"{file} is missing; unpack the whole of iLIDS-VID in {home}.")
-    try:
-        orders = loadmat(file)["ls_set"].astype(int)  # (splits, people), from 1
-    except Exception as error:  # scipy raises many kinds for a file that is damaged
-        raise ValueError(
-            f"{file} cannot be read as a MATLAB file with ls_set ({error!r}); unpack it again."
-        ) from error
+    orders = read_matrix(file, "ls_set", "unpack it again")  # (splits, people), from 1
     _check_split(split, len(orders), file)
     order, everybody = orders[split].tolist(), sorted({*cameras[0], *cameras[1]})
     if sorted(order) != list(range(1, len(everybody) + 1)):
