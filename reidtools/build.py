@@ -18,7 +18,7 @@ from reidtools.data.variants import VARIANTS
 from reidtools.engine.objective import Objective
 from reidtools.engine.processor import quicken
 from reidtools.engine.trainer import Trainer
-from reidtools.modeling import Embedder, weights
+from reidtools.modeling import Embedder, Preparation, weights
 from reidtools.ops.degrade import degrade
 from reidtools.registry import (
     BACKBONES,
@@ -117,7 +117,9 @@ def embedder(cfg: CfgNode, *, pretrain: bool = False) -> Embedder:
     heads = HEADS.build(cfg.MODEL.HEADS.NAME, facts, chosen(cfg.MODEL.HEADS))
     over_time = cfg.MODEL.TEMPORAL
     temporal = TEMPORAL.build(over_time.NAME, {"dim": heads.dim}, chosen(over_time))
-    return Embedder(backbone, heads, temporal).to(memory_format=torch.channels_last)
+    prepare = Preparation(size_test(cfg), Normalize(**own(cfg.INPUT, maker=Normalize)))
+    model = Embedder(backbone, heads, temporal, prepare)
+    return model.to(memory_format=torch.channels_last)
 
 
 def objective(cfg: CfgNode, dim: int, num_people: int) -> Objective:
@@ -270,7 +272,7 @@ def loss_batches(cfg: CfgNode, name: str, splits: Splits, on: torch.device) -> B
 def try_out(cfg: CfgNode, model: Embedder) -> None:
     """Let `model` see one picture of each size, so that a size it cannot take is found at once."""
     model.eval()
-    on = next(model.parameters()).device
+    on = model.device
     for size in {tuple(cfg.INPUT.SIZE_TRAIN), tuple(size_test(cfg))}:
         try:
             with torch.inference_mode():

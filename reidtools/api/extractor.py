@@ -56,7 +56,7 @@ class FeatureExtractor:
         else:
             mean, std = (pixel_mean, pixel_std) if pixel_norm else ((0, 0, 0), (1, 1, 1))
             self.model = _foreign(model_name, model_path, saved, image_size, mean, std, device)
-        self.device = next(self.model.parameters()).device
+        self.device = self.model.device
         if verbose:
             count = sum(parameter.numel() for parameter in self.model.parameters())
             name = self.model.config.MODEL.BACKBONE.NAME

@@ -145,7 +145,7 @@ def _spread(samples: Sequence[Sample], most: int) -> list[Sample]:
 def _draw_activations(
     cfg: CfgNode, model: Embedder, samples: list[Sample], folder: Path
 ) -> list[Path]:
-    device = next(model.parameters()).device
+    device = model.device
     batches = build.test_batches(cfg, samples, device)
     maps = torch.cat([activation_maps(model, batch["images"]) for batch in batches])
     return write_activations([sample.paths[0] for sample in samples], maps, folder)

@@ -104,7 +104,7 @@ def vectors_of(
     samples = [sample._replace(scale=scale or sample.scale) for sample in samples]
     if bare := sum(not sample.paths for sample in samples):
         raise ValueError(f"{bare} of {len(samples)} tracklets have no frames; leave them out.")
-    device = next(model.parameters()).device
+    device = model.device
     batches = build.test_batches(cfg, samples, device, None if strict else unreadable, arrays)
     amp = build.amp_dtype(cfg, device)
     total = len({sample.paths for sample in batches.pictures.samples})

@@ -14,6 +14,7 @@ from torch import Tensor
 from reidtools.data.frames import FrameChoice
 from reidtools.data.samples import Sample
 from reidtools.ops.degrade import degrade_each
+from reidtools.ops.resize import resize_into
 from reidtools.registry import choose
 
 CACHES = {"off": False, "ram": True}
@@ -34,24 +35,6 @@ def read_picture(path: str | Path, out: np.ndarray) -> None:
     if picture is None:
         raise OSError(f"{path} is not a readable picture; restore or remove it.")
     resize_into(picture, out)
-
-
-def resize_into(picture: np.ndarray, out: np.ndarray) -> None:
-    """Fill `out`, uint8 (H, W, 3), with a `picture` of any size, resized as `read_picture` does.
-
-    Raises ValueError for one that is not uint8 (height, width, 3).
-    """
-    import cv2
-
-    if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3 or not picture.size:
-        raise ValueError(
-            f"A picture is uint8 (height, width, 3), RGB; this array is {picture.dtype} "
-            f"{picture.shape}. Convert it, for example with (255 * x).astype('uint8')."
-        )
-    height, width = out.shape[:2]
-    shrinks = picture.shape[0] > height or picture.shape[1] > width
-    way = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-    cv2.resize(np.ascontiguousarray(picture), (width, height), dst=out, interpolation=way)
 
 
 class Pictures:

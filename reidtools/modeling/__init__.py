@@ -4,6 +4,6 @@ Importing this room registers every backbone, head and pooling over time.
 """
 
 from reidtools.modeling import backbones, heads, temporal
-from reidtools.modeling.embedder import Embedder
+from reidtools.modeling.embedder import Embedder, Preparation
 
-__all__ = ["Embedder", "backbones", "heads", "temporal"]
+__all__ = ["Embedder", "Preparation", "backbones", "heads", "temporal"]

@@ -1,8 +1,26 @@
 """The Embedder: pictures in, vectors out. What a checkpoint holds and inference loads."""
 
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
 from torch import Tensor, nn
 
 from reidtools.modeling.temporal import Mean
+from reidtools.ops.boxes import cut
+from reidtools.ops.resize import resize_into
+
+
+class Preparation(NamedTuple):
+    """What becomes of a picture before a network sees it.
+
+    It is resized to `size` (height, width), and `normalize` turns uint8 RGB (B, 3, H, W) into what
+    the network was trained on.
+    """
+
+    size: tuple[int, int]
+    normalize: Callable[[Tensor], Tensor]
 
 
 class Embedder(nn.Module):
@@ -11,14 +29,27 @@ class Embedder(nn.Module):
     Pictures (B, 3, H, W) or tracklets (B, T, 3, H, W), normalised, become `features` for metric
     losses and `embeddings` for classification and retrieval, both (B, dim). A picture is a tracklet
     of one frame: `frames` sees each frame alone, `pool` makes one vector of those of a tracklet.
+    `preparation` is what pictures need before; only `extract_features` asks for it.
     """
 
-    def __init__(self, backbone: nn.Module, heads: nn.Module, temporal: nn.Module | None = None):
+    def __init__(
+        self,
+        backbone: nn.Module,
+        heads: nn.Module,
+        temporal: nn.Module | None = None,
+        preparation: Preparation | None = None,
+    ):
         super().__init__()
         self.backbone = backbone
         self.heads = heads
         self.temporal = temporal or Mean(heads.dim)
         self.dim: int = heads.dim
+        self.preparation = preparation
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model lies; the CPU for one without weights of its own."""
+        return next((tensor.device for tensor in self.parameters()), torch.device("cpu"))
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         return self.pool(self.frames(images.reshape(-1, *images.shape[-3:])), len(images))
@@ -34,3 +65,40 @@ class Embedder(nn.Module):
         """
         features = self.temporal(features.reshape(tracklets, -1, self.dim))
         return features, self.heads.embed(features)
+
+    @torch.inference_mode()
+    def extract_features(self, detections: Any, frame: Any, *, batch_size: int = 64) -> np.ndarray:
+        """The embeddings float32 (N, dim) of people in a frame of a video, as trackers ask for them.
+
+        `detections` are boxes (N, 4), left, top, right and bottom in pixels, or have them as `xyxy`
+        (``supervision.Detections``). `frame` is uint8 BGR (height, width, 3), as OpenCV reads it, or
+        a picture of Pillow. A box counts as far as it lies in the frame; one that does not lie in
+        it at all has a row of zeros. Embeddings are not normalised. Raises ValueError for another
+        kind of frame or boxes, and for a model that was not loaded with its preparation.
+        """
+        if self.preparation is None:
+            raise ValueError(
+                "This model does not know its pictures; load it with reidtools.load, or build it "
+                "with a Preparation."
+            )
+        picture = np.ascontiguousarray(frame)
+        if not isinstance(frame, np.ndarray):
+            picture = np.asarray(frame.convert("RGB"))[:, :, ::-1]
+        crops = cut(picture, getattr(detections, "xyxy", detections))
+        rows = [row for row, crop in enumerate(crops) if crop is not None]
+        found = np.zeros((len(crops), self.dim), np.float32)
+        training = self.training
+        self.eval()
+        try:
+            for start in range(0, len(rows), batch_size):
+                part = rows[start : start + batch_size]
+                images = np.empty((len(part), *self.preparation.size, 3), np.uint8)
+                for row, out in zip(part, images, strict=True):
+                    resize_into(crops[row][:, :, ::-1], out)
+                batch = torch.from_numpy(images).movedim(-1, -3).to(self.device)
+                found[part] = self(self.preparation.normalize(batch))[1].float().cpu().numpy()
+        finally:
+            self.train(training)
+        return found
+
+    extract_embeddings = extract_features  # as newer versions of that package call it
