@@ -49,6 +49,9 @@ setup(
             "matplotlib>=3.8",
             "scikit-learn>=1.4",
             "pyarrow>=14",
+            "onnx>=1.16",
+            "onnxscript>=0.1",
+            "onnxruntime>=1.18",
         ],
     },
 )

@@ -14,6 +14,8 @@ _HOMES = {
     "api": (
         *("calibrate", "check", "create_embeddings", "embed", "embed_sequences", "evaluate"),
         *("find_similar", "finetune", "get_config", "infer", "load", "look", "train"),
+        *("centralize_track_features", "export_model", "extract_tracks"),
+        *("associate_tracks", "compare_tracks", "map_tracks", "reduce_tracks"),
         *("FeatureExtractor", "add_to_gallery", "build_gallery", "evaluate_index"),
         *("experiment_config", "export_gallery", "gallery_config", "index"),
         *("remove_from_gallery", "search", "search_gallery", "search_index", "top_line"),
@@ -23,15 +25,18 @@ _HOMES = {
         *("rerank", "verify"),
     ),
     "evaluation.density": ("density",),
-    "data.prepare": ("make_low_resolution", "prepare_mars", "prepare_prw"),
+    "data.prepare": ("make_low_resolution", "prepare_mars", "prepare_prw", "prepare_tracks"),
     "data.samples": ("Sample", "Splits"),
     "retrieval": ("Gallery",),
     "registry": ("BACKBONES", "DATASETS", "HEADS", "LOSSES", "SAMPLERS"),
 }
-__all__ = sorted(name for names in _HOMES.values() for name in names)
+ROOMS = ("tracks",)  # whose names say enough with the room before them
+__all__ = sorted([*(name for names in _HOMES.values() for name in names), *ROOMS])
 
 
 def __getattr__(name: str):
+    if name in ROOMS:
+        return import_module(f"reidtools.{name}")
     for home, names in _HOMES.items():
         if name in names:
             return getattr(import_module(f"reidtools.{home}"), name)

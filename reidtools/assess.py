@@ -1,23 +1,28 @@
-"""What TEST asks for: the embeddings of a test set, all that is measured on them, the files."""
+"""What TEST asks for: the embeddings of a test set, and all that is measured on them."""
 
-import csv
 import hashlib
-import io
 import json
 import logging
-import re
 import time
+from collections.abc import Sequence
 from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch.nn import functional as F
 from yacs.config import CfgNode
 
-from reidtools.build import Sides, check_scales, own, size_test, test_scale
-from reidtools.config.load import plain
+from reidtools.build import (
+    PLAIN_MEAN,
+    Sides,
+    check_scales,
+    own,
+    size_test,
+    test_batches,
+    test_scale,
+)
+from reidtools.data.generated import Pose, generated_poses
 from reidtools.data.pictures import Batches
 from reidtools.evaluation import (
     Ranking,
@@ -26,6 +31,7 @@ from reidtools.evaluation import (
     centralize,
     embed,
     expand,
+    fuse_generated,
     rank,
     rank_centroids,
     rerank,
@@ -35,16 +41,13 @@ from reidtools.evaluation.density import density
 from reidtools.evaluation.features import fingerprint, read_vectors, write_vectors
 from reidtools.evaluation.report import CENTROIDS
 from reidtools.evaluation.vectors import FLIPS
-from reidtools.files import make_folder, write_json, write_whole
+from reidtools.files import make_folder, write_whole
 from reidtools.modeling import Embedder
 from reidtools.registry import choose
-from reidtools.visualize import curves
+from reidtools.reports import file_word
 from reidtools.visualize.figures import require_matplotlib
-from reidtools.visualize.ranked_lists import write_ranked_lists
 
 LOGGER = logging.getLogger("reidtools")
-PLAIN_MEAN = {"NAME": "Mean", "NORM_FRAMES": False}
-SETTINGS = ("METRIC", "CAMERA_FILTER", "FLIP")
 RESOLUTIONS = "Across resolutions, query - gallery"
 
 
@@ -61,8 +64,11 @@ def rehearse(cfg: CfgNode) -> None:
         check_scales(f"TEST.{side.upper()}_SCALE", [test_scale(cfg, side)], size_test(cfg))
     drawn = torch.randn(16, 4, generator=torch.Generator().manual_seed(0))
     people, cameras = torch.arange(1, 17) // 4 + 1, torch.arange(16) % 4
-    query = Vectors(drawn, people, cameras)
-    measure(cfg, Report(), "rehearsal", query, query, cfg.TEST.TOPK)
+    query, fused = Vectors(drawn, people, cameras), None
+    if cfg.TEST.IPG.ENABLED:
+        options = own(cfg.TEST.IPG, maker=fuse_generated)
+        fused = (fuse_generated(query, [(query, range(16))], **options),) * 2
+    measure(cfg, Report(), "rehearsal", query, query, cfg.TEST.TOPK, fused)
     if cfg.TEST.PLOTS:
         require_matplotlib()
 
@@ -78,19 +84,26 @@ def report_on(
     """Embed, with autocast to `amp` if any, and measure every test set.
 
     A test at low resolution is followed by every pairing of it with the full one. A `final` test
-    may take embeddings from files in TEST.FEATURES, and keeps the nearest pictures that TEST.TOPK
-    and TEST.VISUALIZE want; one in the course of training does neither.
+    may take embeddings from files in TEST.FEATURES, keeps the nearest pictures that TEST.TOPK and
+    TEST.VISUALIZE want, and does TEST.IPG; one in the course of training does none of it.
     """
     report, test = Report(), cfg.TEST
+    if test.IPG.ENABLED and not final:
+        LOGGER.info("TEST.IPG embeds many times as many pictures; tools/test.py does it, not this.")
+    poses = {name: _poses(cfg, name, s) for name, s in tests.items() if final and test.IPG.ENABLED}
     topk = max(test.TOPK, test.VISUALIZE_TOPK if test.VISUALIZE else 0) if final else 0
     for name, sides in tests.items():
         queries = [embedded(cfg, model, name, "query", b, amp, keep=final) for b in sides.queries]
         galleries = [
             embedded(cfg, model, name, "gallery", b, amp, keep=final) for b in sides.galleries
         ]
-        ranked = measure(cfg, report, name, queries[0], galleries[0], topk)
+        query, gallery, fused = queries[0], galleries[0], None
+        if name in poses:
+            both = zip((query, gallery), sides, ("query", "gallery"), strict=True)
+            fused = [_fused(cfg, model, v, b[0], poses[name][s], amp, s) for v, b, s in both]
+        ranked = measure(cfg, report, name, query, gallery, topk, fused)
         if topk:
-            report.ranked[name] = queries[0], galleries[0], ranked
+            report.ranked[name] = query, gallery, ranked
         kinds = [[resolution(batches) for batches in side] for side in sides]
         asked = report.resolutions[name] = f"{kinds[0][0]} - {kinds[1][0]}"
         if len(queries) + len(galleries) > 2:
@@ -111,11 +124,6 @@ def resolution(batches: Batches) -> str:
     if scales == {1}:
         return "HR"
     return f"LR(x{scales.pop():g})" if len(scales) == 1 else "MLR"
-
-
-def file_word(name: str) -> str:
-    """The name of a dataset, which may be a path, as part of a file's name."""
-    return re.sub(r"[^\w.+-]+", "_", name).strip("_")
 
 
 def embedded(
@@ -166,6 +174,48 @@ def as_asked(
     ]
 
 
+def _poses(cfg: CfgNode, name: str, sides: Sides) -> dict[str, list[Pose]]:
+    """Generated pictures of both sides of the test set `name`; how many there are is logged."""
+    query, gallery = (batches[0].pictures for batches in sides)
+    if query.ends is not None or gallery.ends is not None:
+        raise ValueError(f"TEST.IPG takes pictures, and {name} has tracklets; test it without IPG.")
+    # Pid 0 is a distractor where nobody asks for it: Pose2ID generates nothing of those.
+    without = {0} - {sample.pid for sample in query.samples}
+    found = {}
+    for side, pictures in (("query", query), ("gallery", gallery)):
+        samples = pictures.samples
+        found[side] = generated_poses(samples, cfg.TEST.IPG.ROOT, without=without)
+        there = sum(len(pose.rows) for pose in found[side])
+        LOGGER.info(
+            "IPG, %s %s: %d poses of %d pictures, %d generated ones found; for %d, %d of them of "
+            "distractors, the original stands in",
+            *(name, side, len(found[side]), len(samples), there),
+            len(found[side]) * len(samples) - there,
+            len(found[side]) * sum(sample.pid in without for sample in samples),
+        )
+    return found
+
+
+def _fused(
+    cfg: CfgNode,
+    model: Embedder,
+    vectors: Vectors,
+    batches: Batches,
+    poses: list[Pose],
+    amp: torch.dtype | None,
+    side: str,
+) -> Vectors:
+    """`vectors` fused with those of the generated pictures, which are embedded pose by pose."""
+
+    def embeddings(pose: Pose) -> Vectors | None:
+        made = test_batches(cfg, pose.samples, batches.device) if pose.samples else None
+        title, options = f"{side} {pose.name}", own(cfg.TEST, maker=embed)
+        return embed(model, made, amp, title, **options) if made else None
+
+    seen = ((embeddings(pose), pose.rows) for pose in poses)
+    return fuse_generated(vectors, seen, **own(cfg.TEST.IPG, maker=fuse_generated))
+
+
 def _sources(cfg: CfgNode, batches: Batches, amp: torch.dtype | None) -> dict[str, str]:
     """What embeddings depend on besides the weights, by name."""
     digest = hashlib.sha256()
@@ -196,12 +246,19 @@ def _plain(cfg: CfgNode) -> dict[str, Any]:
 
 
 def measure(
-    cfg: CfgNode, report: Report, name: str, query: Vectors, gallery: Vectors, topk: int = 0
+    cfg: CfgNode,
+    report: Report,
+    name: str,
+    query: Vectors,
+    gallery: Vectors,
+    topk: int = 0,
+    fused: Sequence[Vectors] | None = None,
 ) -> Ranking:
     """Put into `report` all that TEST asks about the test set `name`.
 
-    First comes the plain protocol; whatever departs from it has a title of its own. Returns the
-    last ranking, after NFC, query expansion and re-ranking if there are any, with `topk`.
+    First comes the plain protocol; whatever departs from it has a title of its own. `fused` are
+    query and gallery after IPG, if it is done. Returns the last ranking, after IPG, NFC, query
+    expansion and re-ranking if there are any, with `topk`.
     """
     test = cfg.TEST
     given = own(test, cfg, maker=rank)
@@ -226,6 +283,8 @@ def measure(
         report.add(name, rank_centroids(query, gallery, **options), CENTROIDS)
     steps = {"NFC": test.NFC, "query expansion": test.AQE, "re-ranking": test.RERANK}
     steps = {step: node for step, node in steps.items() if node.ENABLED}
+    if fused:
+        steps, (query, gallery) = {"IPG": test.IPG, **steps}, fused
     if not steps:
         return ranked
     if "NFC" in steps:
@@ -244,62 +303,5 @@ def measure(
 
 
 def _options(node: CfgNode) -> str:
-    return ", ".join(f"{key.lower()} {node[key]}" for key in sorted(node) if key != "ENABLED")
-
-
-def nearest_list(query: Vectors, gallery: Vectors, ranked: Ranking, topk: int) -> str:
-    """The `topk` nearest gallery pictures of every query as CSV."""
-
-    def lines():
-        yield "query", "place", "gallery", "distance", "same person"
-        for row, columns in enumerate(ranked.topk.tolist()):
-            for place, column in enumerate(columns[:topk]):
-                if column >= 0:
-                    same = int(query.pids[row] == gallery.pids[column])
-                    distance = f"{ranked.topk_distances[row, place]:.6f}"
-                    yield query.names([row]), place + 1, gallery.names([column]), distance, same
-
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(lines())
-    return text.getvalue()
-
-
-def write_report(cfg: CfgNode, report: Report, folder: Path, about: dict[str, Any]) -> list[Path]:
-    """Write lists and curves, as TEST asks, and last metrics.json into `folder`; their paths."""
-    files, test = [], cfg.TEST
-    for name, ranked in report.ranked.items():
-        if test.TOPK:
-            text = nearest_list(*ranked, test.TOPK)
-            files.append(folder / f"nearest_{file_word(name)}.csv")
-            write_whole(files[-1], lambda file, text=text: file.write(text.encode()))
-        if test.VISUALIZE:
-            files.append(folder / "visrank" / (file_word(name) if len(report.ranked) > 1 else ""))
-            draw_lists(cfg, *ranked, files[-1])
-    if cfg.TEST.PLOTS:
-        files.append(folder / "cmc.png")
-        curves.cmc_curves(report.cmc, files[-1])
-        if report.verifications:
-            files.append(folder / "roc.png")
-            curves.roc_curves(report.verifications, files[-1])
-    figures = {"resolutions": report.resolutions, "figures": report.figures}
-    figures |= {"others": report.others, "test": plain(cfg.TEST)}
-    files.append(folder / "metrics.json")
-    write_json(files[-1], {**about, **settings(cfg), **figures})
-    return files
-
-
-def draw_lists(
-    cfg: CfgNode, query: Vectors, gallery: Vectors, ranked: Ranking, folder: Path
-) -> None:
-    """Write the pictures that TEST.VISUALIZE asks for."""
-    topk = cfg.TEST.VISUALIZE_TOPK
-    columns = F.pad(ranked.topk[:, :topk], (0, max(0, topk - len(gallery))), value=-1)
-    right = query.pids[:, None] == gallery.pids[columns.clamp(min=0)]
-    most = cfg.TEST.VISUALIZE_MAX_NUMBER
-    write_ranked_lists(query.paths, gallery.paths, columns, right, folder, most=most)
-
-
-def settings(cfg: CfgNode) -> dict[str, Any]:
-    """What figures depend on besides the weights."""
-    test = {key.lower(): value for key, value in cfg.TEST.items() if key in SETTINGS}
-    return {"size": list(size_test(cfg)), **test}
+    keys = sorted(node.keys() - {"ENABLED", "ROOT"})
+    return ", ".join(f"{key.lower()} {node[key]}" for key in keys)

@@ -1,4 +1,4 @@
-"""Config nodes become objects. Besides `assess` and `api`, the only place that reads a config."""
+"""Config nodes become objects. Only `reports`, `assess` and `api` read a config besides."""
 
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -19,6 +19,7 @@ from reidtools.engine.objective import Objective
 from reidtools.engine.processor import quicken
 from reidtools.engine.trainer import Trainer
 from reidtools.modeling import Embedder, Preparation, weights
+from reidtools.modeling.onnx_network import OnnxNetwork
 from reidtools.ops.degrade import degrade
 from reidtools.registry import (
     BACKBONES,
@@ -33,6 +34,7 @@ from reidtools.registry import (
 from reidtools.solver import make_optimizer, make_schedule
 
 LOGGER = logging.getLogger("reidtools")
+PLAIN_MEAN = {"NAME": "Mean", "NORM_FRAMES": False}
 COMMON = ("NAME", "PRETRAIN", "PRETRAIN_PATH", "WEIGHT")  # keys of a slot, not of what fills it
 
 
@@ -117,9 +119,29 @@ def embedder(cfg: CfgNode, *, pretrain: bool = False) -> Embedder:
     heads = HEADS.build(cfg.MODEL.HEADS.NAME, facts, chosen(cfg.MODEL.HEADS))
     over_time = cfg.MODEL.TEMPORAL
     temporal = TEMPORAL.build(over_time.NAME, {"dim": heads.dim}, chosen(over_time))
-    prepare = Preparation(size_test(cfg), Normalize(**own(cfg.INPUT, maker=Normalize)))
-    model = Embedder(backbone, heads, temporal, prepare)
+    model = Embedder(backbone, heads, temporal, preparation(cfg))
     return model.to(memory_format=torch.channels_last)
+
+
+def preparation(cfg: CfgNode) -> Preparation:
+    """What becomes of test pictures before the network."""
+    return Preparation(size_test(cfg), Normalize(**own(cfg.INPUT, maker=Normalize)))
+
+
+def onnx_embedder(cfg: CfgNode) -> Embedder:
+    """The embedder in the ONNX file MODEL.WEIGHTS, which has a vector for each picture.
+
+    Frames of a tracklet are joined by their plain mean; another MODEL.TEMPORAL is a ValueError.
+    """
+    if cfg.MODEL.TEMPORAL != PLAIN_MEAN:
+        raise ValueError(
+            f"{cfg.MODEL.WEIGHTS} makes a vector of a picture, so MODEL.TEMPORAL "
+            f"{cfg.MODEL.TEMPORAL.NAME} cannot join frames in it; set MODEL.TEMPORAL.NAME Mean, or "
+            "use the checkpoint that it was made from."
+        )
+    network = OnnxNetwork(cfg.MODEL.WEIGHTS, device(cfg))
+    head = HEADS.build("Linear", {"dim": network.dim, "pooled": network.pooled}, {})
+    return Embedder(network, head, None, preparation(cfg))
 
 
 def objective(cfg: CfgNode, dim: int, num_people: int) -> Objective:

@@ -3,7 +3,8 @@
 import json
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -43,6 +44,18 @@ def _without_nan(content: Any) -> Any:
     if isinstance(content, dict):
         return {key: _without_nan(value) for key, value in content.items()}
     return None if isinstance(content, float) and not math.isfinite(content) else content
+
+
+@contextmanager
+def writing_into(path: Path, key: str = "OUTPUT_DIR") -> Iterator[Path]:
+    """`make_folder` before the work whose results go there; none is left if that fails empty."""
+    folder = make_folder(path, key)
+    try:
+        yield folder
+    except BaseException:
+        with suppress(OSError):  # it was there, with other things in it
+            folder.rmdir()
+        raise
 
 
 def make_folder(path: Path, key: str = "OUTPUT_DIR") -> Path:

@@ -217,12 +217,14 @@ def test_the_call_of_torchreid(checkpoint):
     torch.save({"state_dict": {**bare, "classifier.weight": torch.zeros(4, 512)}}, "bare.pth.tar")
     own = rt.FeatureExtractor("osnet_x0_25", "bare.pth.tar", (32, 16), device="cpu", verbose=False)
     assert own(paths).shape == (3, 512)
-    with pytest.raises(ValueError, match="does not fill osnet_x0_5"):
+    read_off = rt.FeatureExtractor(model_path="bare.pth.tar", image_size=(32, 16), device="cpu")
+    assert torch.equal(read_off(paths), own(paths))
+    with pytest.raises(ValueError, match="is a osnet_x0_25, not a osnet_x0_5; leave"):
         rt.FeatureExtractor("osnet_x0_5", "bare.pth.tar", device="cpu")
     with pytest.raises(ValueError, match="is a osnet_x0_25, not a resnet50; leave"):
         rt.FeatureExtractor("resnet50", checkpoint)
-    with pytest.raises(ValueError, match="tells no model; say which"):
-        rt.FeatureExtractor(model_path="bare.pth.tar")
+    with pytest.raises(ValueError, match="There is no model: give a file"):
+        rt.FeatureExtractor()
 
 
 def test_the_seeds_index(checkpoint):

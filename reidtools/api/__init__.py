@@ -1,5 +1,6 @@
 """What tools and notebooks call."""
 
+from reidtools.api.exporting import export_model
 from reidtools.api.extractor import FeatureExtractor
 from reidtools.api.galleries import (
     add_to_gallery,
@@ -20,6 +21,13 @@ from reidtools.api.recipes import get_config
 from reidtools.api.searching import search, search_gallery
 from reidtools.api.sequences import embed_sequences
 from reidtools.api.testing import calibrate, evaluate
+from reidtools.api.track_files import (
+    associate_tracks,
+    compare_tracks,
+    map_tracks,
+    reduce_tracks,
+)
+from reidtools.api.tracks import centralize_track_features, extract_tracks
 from reidtools.api.training import check, train
 from reidtools.api.tuning import finetune
 from reidtools.api.using import create_embeddings, embed, find_similar, infer, load
@@ -27,16 +35,21 @@ from reidtools.api.using import create_embeddings, embed, find_similar, infer, l
 __all__ = [
     "FeatureExtractor",
     "add_to_gallery",
+    "associate_tracks",
     "build_gallery",
     "calibrate",
+    "centralize_track_features",
     "check",
+    "compare_tracks",
     "create_embeddings",
     "embed",
     "embed_sequences",
     "evaluate",
     "evaluate_index",
     "experiment_config",
+    "export_model",
     "export_gallery",
+    "extract_tracks",
     "find_similar",
     "finetune",
     "gallery_config",
@@ -45,6 +58,8 @@ __all__ = [
     "infer",
     "load",
     "look",
+    "map_tracks",
+    "reduce_tracks",
     "remove_from_gallery",
     "search",
     "search_gallery",

@@ -3,17 +3,19 @@
 import logging
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from reidtools import build
 from reidtools.api.pictures import Pictures
-from reidtools.api.using import embed, load
+from reidtools.api.recipes import brought, slot
+from reidtools.api.using import at_work, embed
 from reidtools.config import load as configs
 from reidtools.data.transforms import IMAGENET_MEAN, IMAGENET_STD
 from reidtools.engine import logbook
-from reidtools.modeling import Embedder, weights
+from reidtools.modeling.onnx_network import is_onnx
+from reidtools.modeling.recognise import customs
 
 LOGGER = logging.getLogger("reidtools")
 
@@ -22,10 +24,12 @@ class FeatureExtractor:
     """Pictures in, features (N, D) out, as ``torchreid.utils.FeatureExtractor`` is called.
 
     `model_path` is a file of weights: one of ours, which brings all settings, or torchreid's or
-    another's of the backbone `model_name` (without one: its ImageNet weights). `image_size`
+    another's, whose network is read from its tensors, or an ONNX file. Without one it is the
+    backbone `model_name` with its ImageNet weights; with one, `model_name` is what the file has to
+    be of (of an ONNX file nobody can tell, so it counts for nothing). `image_size`
     (height, width), `pixel_mean`, `pixel_std` and `pixel_norm` count where the file brings none.
-    `device` ``"auto"`` is a GPU if there is one. Raises ValueError for weights that do not fill the
-    model whole.
+    `device` ``"auto"`` is a GPU if there is one. Raises ValueError for weights that are of another
+    network, or of none here.
     """
 
     def __init__(
@@ -40,27 +44,21 @@ class FeatureExtractor:
         verbose: bool = True,
     ):
         logbook.set_up_logging()
-        saved = weights.read(model_path) if model_path else {}
-        if "config" in saved:
-            self.model = load(model_path, device)
-            ours = self.model.config.MODEL.BACKBONE.NAME
-            if model_name and model_name != ours:
-                raise ValueError(
-                    f"{model_path} is a {ours}, not a {model_name}; leave model_name out."
-                )
-        elif not model_name:
-            raise ValueError(
-                f"{model_path or 'No model_path'} tells no model; say which one with model_name, "
-                "such as osnet_x1_0."
-            )
-        else:
-            mean, std = (pixel_mean, pixel_std) if pixel_norm else ((0, 0, 0), (1, 1, 1))
-            self.model = _foreign(model_name, model_path, saved, image_size, mean, std, device)
+        words = {"MODEL.DEVICE": device, "MODEL.WEIGHTS": str(model_path)}
+        base = _base(model_name, model_path)
+        mean, std = (pixel_mean, pixel_std) if pixel_norm else ((0, 0, 0), (1, 1, 1))
+        given = {"SIZE_TRAIN": image_size, "PIXEL_MEAN": mean, "PIXEL_STD": std}
+        for key, value in given.items():
+            if key not in base.get("INPUT", {}):  # the file, if any, does not bring its own
+                words[f"INPUT.{key}"] = str(list(value))
+        cfg = configs.load("", [word for pair in words.items() for word in pair], base=base)
+        self.model = at_work(cfg)
         self.device = self.model.device
         if verbose:
             count = sum(parameter.numel() for parameter in self.model.parameters())
-            name = self.model.config.MODEL.BACKBONE.NAME
-            LOGGER.info("Model: %s, %d parameters, on %s", name, count, self.device)
+            name = f"{cfg.MODEL.BACKBONE.NAME}, {count} parameters,"
+            name = Path(model_path).name if is_onnx(model_path) else name
+            LOGGER.info("Model: %s on %s", name, self.device)
 
     def __call__(self, pictures: Pictures | Tensor) -> Tensor:
         """The features (N, D), on the device, of files or arrays, as `embed` takes them.
@@ -74,34 +72,20 @@ class FeatureExtractor:
             return self.model(batch.to(self.device))[1]
 
 
-def _foreign(
-    name: str,
-    path: str | Path,
-    saved: dict,
-    image_size: Sequence[int],
-    mean: Sequence[float],
-    std: Sequence[float],
-    device: str,
-) -> Embedder:
-    """A backbone without a neck, as torchreid has it, with the weights in `saved` or ImageNet's."""
-    pairs = {
-        "MODEL.DEVICE": device,
-        "MODEL.BACKBONE.NAME": name,
-        "MODEL.HEADS.NAME": "Linear",
-        "INPUT.SIZE_TRAIN": str(list(image_size)),
-        "INPUT.PIXEL_MEAN": str([float(value) for value in mean]),
-        "INPUT.PIXEL_STD": str([float(value) for value in std]),
-    }
-    if name.startswith("resnet") and "ibn" not in name:
-        pairs["MODEL.BACKBONE.LAST_STRIDE"] = "2"  # theirs keep it
-    cfg = configs.load("", [word for pair in pairs.items() for word in pair])
-    on = build.device(cfg)
-    model = build.embedder(cfg, pretrain=not saved)
-    if saved:
-        fitted = weights.fit(model, weights.state_of(saved))
-        if not fitted.complete:
-            raise ValueError(
-                f"{path} does not fill {name} ({fitted}); name the model that it was made for."
-            )
-    model.config = cfg
-    return model.to(on).eval()
+def _base(name: str, path: str | Path) -> dict[str, Any]:
+    """What the file at `path` says of its config; without one, the backbone `name` of ImageNet.
+
+    That has no neck and the stride of its last layer, as torchreid has it.
+    """
+    if not path and not name:
+        raise ValueError("There is no model: give a file with model_path, or a model_name.")
+    if not path:
+        backbone = slot(name, customs("torchvision", name))
+        return {"MODEL": {"BACKBONE": backbone, "HEADS": {"NAME": "Linear"}}}
+    base = brought(path)
+    if is_onnx(path):
+        return base
+    theirs = base["MODEL"]["BACKBONE"]["NAME"]
+    if name not in ("", theirs):
+        raise ValueError(f"{path} is a {theirs}, not a {name}; leave model_name out.")
+    return base

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from yacs.config import CfgNode
 
-from reidtools import assess, build
+from reidtools import assess, build, reports
 from reidtools.api.testing import output_folder, ready, seeded_device, test_splits
 from reidtools.config.compat import flatten
 from reidtools.config.load import plain
@@ -56,7 +56,7 @@ def look(
     model = ready(cfg, model, device)
     tests = build.test_sets(cfg, test_splits(cfg), device)
     folder, amp = output_folder(cfg), build.amp_dtype(cfg, device)
-    marks = {name: f"_{assess.file_word(name)}" if len(tests) > 1 else "" for name in tests}
+    marks = {name: f"_{reports.file_word(name)}" if len(tests) > 1 else "" for name in tests}
     if "page" in kinds:
         report = assess.report_on(cfg, model, tests, amp, final=True)
         LOGGER.info("%s", report)
@@ -115,7 +115,7 @@ def _for_a_page(cfg: CfgNode) -> CfgNode:
 
 def _facts(cfg: CfgNode, model: Embedder) -> dict[str, Any]:
     """What stands at the top of a page."""
-    settings = {name.replace("_", " "): value for name, value in assess.settings(cfg).items()}
+    settings = {name.replace("_", " "): value for name, value in reports.settings(cfg).items()}
     return {
         "weights": cfg.MODEL.WEIGHTS or "given by the caller",
         "fingerprint": fingerprint(model)[:16],

@@ -1,8 +1,8 @@
 """Pictures of whatever kind become vectors: what `using` and `galleries` share."""
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,7 @@ from reidtools.api.testing import filled
 from reidtools.data.datasets.listing import find_pictures, find_tracklets
 from reidtools.data.samples import Sample
 from reidtools.evaluation import Vectors, embed
-from reidtools.files import make_folder
+from reidtools.files import writing_into
 from reidtools.modeling import Embedder
 
 LOGGER = logging.getLogger("reidtools")
@@ -124,13 +124,6 @@ def vectors_of(
     return found
 
 
-@contextmanager
-def writing(cfg: CfgNode) -> Iterator[Path]:
+def writing(cfg: CfgNode) -> AbstractContextManager[Path]:
     """OUTPUT_DIR, else output_dir; made now, so that what cannot be is told before the work."""
-    folder = make_folder(Path(cfg.OUTPUT_DIR or "output_dir"))
-    try:
-        yield folder
-    except BaseException:
-        with suppress(OSError):  # it was there, with other things in it
-            folder.rmdir()
-        raise
+    return writing_into(Path(cfg.OUTPUT_DIR or "output_dir"))

@@ -10,6 +10,8 @@ from yacs.config import CfgNode
 from reidtools.config import load as configs
 from reidtools.engine import checkpoints, logbook
 from reidtools.modeling import weights
+from reidtools.modeling.onnx_network import is_onnx, read_about
+from reidtools.modeling.recognise import recognise
 
 LOGGER = logging.getLogger("reidtools")
 LOGS = Path("logs")
@@ -24,7 +26,8 @@ def get_config(
     """The complete, frozen config of YAML files and ``KEY VALUE`` pairs; later files win.
 
     Without a file, the checkpoint or run named by RESUME, or MODEL.WEIGHTS, brings its own config,
-    if it has one; RESUME auto goes to OUTPUT_DIR, or to the run called EXP_NAME. Otherwise the
+    if it has one; RESUME auto goes to OUTPUT_DIR, or to the run called EXP_NAME. Other weights
+    bring the backbone and the head that they are of, read from their tensors. Otherwise the
     defaults count. A `fragment` is a file laid over either, unless the run that is resumed was made
     with it. Such a run keeps its INPUT.SCALE as well, where the pairs do not say another.
     """
@@ -34,8 +37,13 @@ def get_config(
     cfg, notes = configs.resolve([*files, fragment], overrides)
     start = _start(cfg, files)
     source = start or ("" if files else cfg.MODEL.WEIGHTS)
-    saved = weights.read(source) if source and Path(source).is_file() else {}
+    there = bool(source) and Path(source).is_file()
+    saved = weights.read(source) if there and not is_onnx(source) else {}
     own = recipe(saved) if "config" in saved else {}
+    if there and is_onnx(source):
+        own = of_onnx(source)
+    elif saved and not (own or start or files):
+        own = _network(saved, cfg, overrides)
     goes_on = bool(start and own and own["METHOD"] == cfg.METHOD)
     if own and not files:
         cfg, notes = configs.resolve("" if goes_on else fragment, overrides, own)
@@ -94,6 +102,64 @@ def find_run(name: str) -> Path | None:
             "by its path."
         )
     return found[0] if found else None
+
+
+def brought(path: str | Path) -> dict[str, Any]:
+    """What a file of weights says about its config: all of it, or else the network that it is of.
+
+    ValueError for weights that are of no network here.
+    """
+    if is_onnx(path):
+        return of_onnx(path)
+    saved = weights.read(path)
+    return recipe(saved) if "config" in saved else network_of(saved, path)
+
+
+def network_of(saved: dict[str, Any], path: str | Path) -> dict[str, Any]:
+    """MODEL.BACKBONE and MODEL.HEADS of weights that bring no config, read from their tensors.
+
+    The log tells them. `path` is where they come from: its name is a hint. ValueError for weights
+    that are of no network here.
+    """
+    network = recognise(weights.state_of(saved), str(path))
+    LOGGER.info("%s is %s", path, network)
+    for doubt in network.doubts:
+        LOGGER.warning("%s", doubt)
+    backbone = slot(network.backbone, network.backbone_options)
+    return {"MODEL": {"BACKBONE": backbone, "HEADS": slot(network.head, network.head_options)}}
+
+
+def of_onnx(path: str | Path) -> dict[str, Any]:
+    """The config that an ONNX file of ours brings; of others the size of pictures, if it is fixed.
+
+    Nothing else is told by those: the mean and deviation of their pixels are ImageNet's by default.
+    """
+    metadata, size = read_about(path)
+    if "config" in metadata:
+        return recipe(metadata)
+    LOGGER.info("%s tells nothing of its pictures but their size %s.", path, size or "(any)")
+    return {"INPUT": {"SIZE_TRAIN": list(size)}} if size else {}
+
+
+def slot(name: str, options: dict[str, Any]) -> dict[str, Any]:
+    """The node of a config for the component `name` with some of its options."""
+    return {"NAME": name, **{key.upper(): value for key, value in options.items()}}
+
+
+def _network(saved: dict[str, Any], cfg: CfgNode, overrides: Sequence[str]) -> dict[str, Any]:
+    """`network_of` MODEL.WEIGHTS, unless another backbone is asked for in `overrides`.
+
+    Then the defaults count, as for weights of no network here: whether the two belong together is
+    seen when the weights are loaded.
+    """
+    typed = configs.pairs(overrides).get("MODEL", {})
+    if "NAME" not in typed and "NAME" not in typed.get("BACKBONE", {}):
+        return network_of(saved, cfg.MODEL.WEIGHTS)
+    try:
+        found = network_of(saved, cfg.MODEL.WEIGHTS)
+    except ValueError:
+        return {}
+    return found if found["MODEL"]["BACKBONE"]["NAME"] == cfg.MODEL.BACKBONE.NAME else {}
 
 
 def recipe(saved: dict[str, Any]) -> dict[str, Any]:

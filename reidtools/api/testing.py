@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from yacs.config import CfgNode
 
-from reidtools import assess, build
+from reidtools import assess, build, reports
 from reidtools.data.preflight import preflight
 from reidtools.data.samples import Splits
 from reidtools.engine import logbook
@@ -16,6 +16,7 @@ from reidtools.evaluation import Report, verify
 from reidtools.evaluation.features import fingerprint
 from reidtools.files import make_folder, write_json
 from reidtools.modeling import Embedder, weights
+from reidtools.modeling.onnx_network import is_onnx
 
 LOGGER = logging.getLogger("reidtools")
 
@@ -35,7 +36,7 @@ def evaluate(cfg: CfgNode, model: Embedder | None = None) -> Report:
     folder, amp = output_folder(cfg), build.amp_dtype(cfg, device)
     report = assess.report_on(cfg, model, build.test_sets(cfg, tests, device), amp, final=True)
     LOGGER.info("%s", report)
-    files = assess.write_report(cfg, report, folder, {"weights": cfg.MODEL.WEIGHTS})
+    files = reports.write_report(cfg, report, folder, {"weights": cfg.MODEL.WEIGHTS})
     LOGGER.info("Written: %s", ", ".join(map(str, files)))
     return report
 
@@ -64,7 +65,7 @@ def calibrate(cfg: CfgNode, far: float, model: Embedder | None = None) -> dict[s
     found = pairs.calibration(far)
     found |= {"weights": cfg.MODEL.WEIGHTS, "fingerprint": fingerprint(model), "dataset": name}
     found["resolution"] = " - ".join(assess.resolution(batches[0]) for batches in sides)
-    found |= assess.settings(cfg)
+    found |= reports.settings(cfg)
     path = output_folder(cfg) / "calibration.json"
     write_json(path, found)
     LOGGER.info(
@@ -95,6 +96,8 @@ def filled(cfg: CfgNode) -> Embedder:
     """The embedder of `cfg`, filled whole from MODEL.WEIGHTS; anything less is a ValueError."""
     if not cfg.MODEL.WEIGHTS:
         raise ValueError("There is no model: give a checkpoint with MODEL.WEIGHTS.")
+    if is_onnx(cfg.MODEL.WEIGHTS):
+        return build.onnx_embedder(cfg)
     model = build.embedder(cfg)
     fitted = weights.fit(model, weights.state_of(weights.read(Path(cfg.MODEL.WEIGHTS))))
     if not fitted.complete:

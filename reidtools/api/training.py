@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from yacs.config import CfgNode
 
-from reidtools import assess, build
+from reidtools import assess, build, reports
 from reidtools.api.recipes import run_parent
 from reidtools.api.testing import seeded_device, test_names, warn
 from reidtools.config import load as configs
@@ -70,7 +70,7 @@ def run_training(cfg: CfgNode, published: Callable[[int], Path] | None = None) -
         final = {"model": trainer.model.state_dict(), "config": configs.dump(cfg)}
         checkpoints.save(final, run / "model_final.pth")
         about = {"epoch": cfg.SOLVER.MAX_EPOCH - 1, "best": best}
-        assess.write_report(cfg, report, run, about)
+        reports.write_report(cfg, report, run, about)
         files = "\n".join(f"  {path}" for path in sorted({*run.iterdir(), *keeper.written}))
         epoch, highest = best["epoch"], best["mAP"]
         LOGGER.info("Best mAP %.2f after epoch %d. Written:\n%s", highest, epoch, files)

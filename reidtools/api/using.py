@@ -10,14 +10,14 @@ from yacs.config import CfgNode
 
 from reidtools import build
 from reidtools.api.pictures import Pictures, model_of, named, vectors_of, writing
-from reidtools.api.recipes import recipe
+from reidtools.api.recipes import brought
 from reidtools.api.sources import about
 from reidtools.api.testing import filled
 from reidtools.config import load as configs
 from reidtools.data.datasets.listing import find_pictures
 from reidtools.engine import logbook
 from reidtools.evaluation import Ranking, Vectors, rank
-from reidtools.modeling import Embedder, weights
+from reidtools.modeling import Embedder
 from reidtools.retrieval import (
     Accuracy,
     Hits,
@@ -40,20 +40,21 @@ LOGGER = logging.getLogger("reidtools")
 
 
 def load(checkpoint: str | Path, device: str = "auto") -> Embedder:
-    """The embedder of one of our checkpoints, in evaluation mode, with its ``config``.
+    """The embedder in a file of weights, in evaluation mode, with its ``config``.
 
-    Raises ValueError for a file that brings no config, or does not fill the model whole.
+    One of our checkpoints brings all settings; the network of other weights is read from their
+    tensors, and pictures are as by default (256 x 128, ImageNet's mean and deviation). Raises
+    ValueError for a file that is of no network here, or does not fill it whole.
     """
-    saved = weights.read(Path(checkpoint))
-    if "config" not in saved:
-        raise ValueError(
-            f"{checkpoint} brings no config, so its model is unknown; build one with a config file "
-            "and MODEL.WEIGHTS."
-        )
+    logbook.set_up_logging()
     words = ["MODEL.DEVICE", device, "MODEL.WEIGHTS", str(checkpoint)]
-    cfg = configs.load("", words, base=recipe(saved))
+    return at_work(configs.load("", words, base=brought(checkpoint)))
+
+
+def at_work(cfg: CfgNode) -> Embedder:
+    """The embedder of MODEL.WEIGHTS, else with ImageNet weights, in evaluation mode."""
     on = build.device(cfg)
-    model = filled(cfg)
+    model = filled(cfg) if cfg.MODEL.WEIGHTS else build.embedder(cfg, pretrain=True)
     model.config = cfg
     return model.to(on).eval()
 

@@ -18,6 +18,8 @@ from reidtools.config.foreign import (
     COUNTS_PEOPLE,
     DATASET_NAMES,
     FASTREID_DEFAULTS,
+    OLD_FASTREID,
+    OLD_FASTREID_DEFAULTS,
     RENAMED,
     STARTS,
     VALUES,
@@ -249,10 +251,13 @@ def _fastreid(flat: dict[str, Any]) -> list[str]:
     if "MODEL.META_ARCHITECTURE" in flat or name.startswith("build_"):
         for key, value in FASTREID_DEFAULTS.items():
             flat.setdefault(key, value)
+        notes = []
+    else:
+        notes = _old_fastreid(flat)
     if flat.pop("MODEL.HEADS.NECK_FEAT", "before") != "before":
         raise ValueError("MODEL.HEADS.NECK_FEAT after is not here: losses take features before it.")
     if not name.startswith("build_"):
-        return []
+        return notes
     depth = str(flat.pop("MODEL.BACKBONE.DEPTH", "50x"))
     ibn = flat.pop("MODEL.BACKBONE.WITH_IBN", False)
     make: dict[str, Callable[[], str]] = {
@@ -265,9 +270,24 @@ def _fastreid(flat: dict[str, Any]) -> list[str]:
     new = flat["MODEL.BACKBONE.NAME"] = make[name]()
     if name == "build_osnet_backbone":
         flat["MODEL.BACKBONE.FC"] = False
-    if name != "build_resnet_backbone":
+    if name == "build_resnet_backbone":
+        flat.setdefault("MODEL.BACKBONE.STEM_CEIL", True)
+    else:
         flat.pop("MODEL.BACKBONE.LAST_STRIDE", None)
     return [f"MODEL.BACKBONE.NAME {name} is read as {new}."]
+
+
+def _old_fastreid(flat: dict[str, Any]) -> list[str]:
+    """``BNneckHead`` with our backbones: id and triplet loss, no download, unless it says more."""
+    old = [flat[k] for k, words in OLD_FASTREID.items() if str(flat.get(k)) in words]
+    open_ = {k: value for k, value in OLD_FASTREID_DEFAULTS.items() if k not in flat}
+    if "MODEL.LOSSES.NAME" in flat:
+        open_ = {k: value for k, value in open_.items() if not k.startswith("MODEL.LOSSES")}
+    if not old or not open_:
+        return []
+    flat |= open_
+    told = ", ".join(f"{key} {value}" for key, value in open_.items())
+    return [f"{' and '.join(old)}: words of FastReID. Where the file is silent, {told} count."]
 
 
 def _fastreid_losses(flat: dict[str, Any]) -> list[str]:

@@ -8,7 +8,15 @@ from reidtools.data.frames import FrameChoice, seen_frames
 from reidtools.data.pictures import Pictures
 from reidtools.data.transforms import Augment, LowResolution, Normalize
 from reidtools.data.variants import VARIANTS
-from reidtools.evaluation import centralize, embed, expand, rank, rank_centroids, rerank
+from reidtools.evaluation import (
+    centralize,
+    embed,
+    expand,
+    fuse_generated,
+    rank,
+    rank_centroids,
+    rerank,
+)
 from reidtools.registry import BACKBONES, HEADS, LOSSES, SAMPLERS, TEMPORAL, Registry
 from reidtools.solver import make_optimizer, make_schedule
 
@@ -38,6 +46,7 @@ FIXED: dict[str, tuple[Callable, ...]] = {
     "TEST": (embed, rank, seen_frames),
     "TEST.AQE": (expand,),
     "TEST.CENTROIDS": (rank_centroids,),
+    "TEST.IPG": (fuse_generated,),
     "TEST.NFC": (centralize,),
     "TEST.RERANK": (rerank,),
 }
@@ -110,6 +119,7 @@ def defaults() -> dict[str, Any]:
             "GALLERY_SCALE": None,
             "FEATURES": "",  # a folder that keeps embeddings, so that the next test needs none
             "AQE": {"ENABLED": False},  # query expansion
+            "IPG": {"ENABLED": False, "ROOT": ""},  # generated pictures; empty: beside the others
             "NFC": {"ENABLED": False},  # neighbour feature centralisation
             "RERANK": {"ENABLED": False},  # k-reciprocal
             "CENTROIDS": {"ENABLED": False},  # a gallery of means by its own ids

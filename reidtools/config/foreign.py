@@ -160,6 +160,18 @@ FASTREID_DEFAULTS = {
     "TEST.RERANK.VARIANT": "fastreid",
 }
 
+# Words of FastReID before 1.0. A file with one of them that names no build_…_backbone ran on no
+# FastReID, so it has no defaults of theirs to keep but one: nothing is downloaded unasked.
+OLD_FASTREID = {
+    "MODEL.HEADS.NAME": ("BNneckHead", "ReductionHead"),
+    "MODEL.HEADS.POOL_LAYER": ("avgpool", "maxpool", "gempool", "gempoolP", "avgmaxpool"),
+}
+OLD_FASTREID_DEFAULTS = {
+    "MODEL.BACKBONE.PRETRAIN": False,
+    "MODEL.LOSSES.CrossEntropyLoss.WEIGHT": 1.0,
+    "MODEL.LOSSES.TripletLoss.WEIGHT": 1.0,
+}
+
 # Exactly as their files write them; our own names are found in any case.
 DATASET_NAMES = {"DukeMTMC": "dukemtmcreid", "MOT17": "mot17_reid"}
 

@@ -16,7 +16,7 @@ def at_random(count: int, wanted: int, rng: np.random.Generator) -> np.ndarray:
     return np.sort(rng.permutation(count)[:wanted])
 
 
-def evenly(count: int, wanted: int, rng: np.random.Generator) -> np.ndarray:
+def evenly(count: int, wanted: int, rng: np.random.Generator | None = None) -> np.ndarray:
     """`wanted` of `count` frames, evenly spread from the first to the last."""
     return np.linspace(0, count - 1, wanted).astype(int)
 

@@ -25,8 +25,9 @@ def preflight(
     """Warnings about `splits`; what would make a run pointless is a `ValueError` with every cause.
 
     Looked for are empty splits, files that are no whole pictures (by their first and last bytes:
-    about a second for 20,000 files), queries without a match, and, if `training`, fewer people
-    than a batch of `people_per_batch` people with `num_instance` pictures each (0: any). With the
+    about a second for 20,000 files), queries without a match, and, if `training`, a single person;
+    fewer people than a batch of `people_per_batch` people with `num_instance` pictures each (0:
+    any) are a warning, since such batches are smaller. With the
     `camera_filter` ``market`` only pictures from another camera than the query's are a match, with
     ``none`` all are.
     """
@@ -48,11 +49,13 @@ def preflight(
     causes += _unreadable(path for samples in lists.values() for s in samples for path in s.paths)
     if splits.query and splits.gallery and not valid:
         causes.append(_no_match(splits))
-    if training and splits.train:
-        causes += _too_few_people(splits.train, num_instance, people_per_batch)
+    people = len({sample.pid for sample in splits.train})
+    if training and people == 1 and people_per_batch:
+        causes.append("train has one person, and there is nobody to tell it from: add others.")
     if causes:
         raise ValueError("This dataset cannot be used:\n" + "\n".join(f"- {c}" for c in causes))
-    warnings = _lonely(splits.train, num_instance) if training else []
+    warnings = _few_people(people, num_instance, people_per_batch) if training else []
+    warnings += _lonely(splits.train, num_instance) if training else []
     return warnings + _unanswerable(splits, valid) + _in_both(splits)
 
 
@@ -131,17 +134,15 @@ def _no_match(splits: Splits) -> str:
     )
 
 
-def _too_few_people(train: list[Sample], num_instance: int, people_per_batch: int) -> list[str]:
-    people = len({sample.pid for sample in train})
+def _few_people(people: int, num_instance: int, people_per_batch: int) -> list[str]:
     if people >= people_per_batch:
         return []
+    each = num_instance or 1
     return [
-        f"train has {people} people, but a batch needs {people_per_batch}, which is "
-        f"SOLVER.IMS_PER_BATCH {people_per_batch * num_instance} / DATALOADER.SAMPLER.NUM_INSTANCE "
-        f"{num_instance}: lower SOLVER.IMS_PER_BATCH or raise NUM_INSTANCE."
-        if num_instance
-        else f"train has {people} people, but a batch needs {people_per_batch}: lower "
-        "SOLVER.IMS_PER_BATCH or raise DATALOADER.SAMPLER.NUM_INSTANCE."
+        f"train has {people} people, and a batch would show {people_per_batch} "
+        f"(SOLVER.IMS_PER_BATCH {people_per_batch * each} / DATALOADER.SAMPLER.NUM_INSTANCE "
+        f"{each}), so batches have {people * each} pictures; lower SOLVER.BASE_LR if the loss "
+        "jumps."
     ]
 
 

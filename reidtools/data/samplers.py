@@ -35,7 +35,8 @@ class RandomIdentitySampler(_EpochSampler):
     repeats. An epoch has as many full batches as the groups allow, the same number every epoch, and
     people come in proportion to the groups they have left: so its end looks like its start, where
     drawing all people alike would leave the same few for the last batches. No picture comes twice
-    in an epoch unless its person has fewer than K.
+    in an epoch unless its person has fewer than K. With fewer people than P a batch shows all of
+    them, and is that much smaller.
     """
 
     def __init__(self, pids: Sequence[int], batch_size: int, seed: int, *, num_instance: int = 4):
@@ -53,12 +54,11 @@ class RandomIdentitySampler(_EpochSampler):
         self.members = defaultdict(list)
         for index, pid in enumerate(pids):
             self.members[int(pid)].append(index)
-        if len(self.members) < self.people:
+        if len(self.members) < 2:
             raise ValueError(
-                f"A batch wants {self.people} different people, the training set has "
-                f"{len(self.members)}; lower SOLVER.IMS_PER_BATCH to at most "
-                f"{len(self.members) * num_instance} or raise DATALOADER.SAMPLER.NUM_INSTANCE."
+                "The training set has one person, and there is nobody to tell it from; add others."
             )
+        self.people = min(self.people, len(self.members))
         super().__init__(seed)
 
     def _draw(self, rng: np.random.Generator) -> list[list[int]]:

@@ -2,6 +2,7 @@
 
 from reidtools.evaluation.centroids import rank_centroids
 from reidtools.evaluation.expansion import centralize, expand
+from reidtools.evaluation.fusion import fuse_generated
 from reidtools.evaluation.ranking import Ranking, rank
 from reidtools.evaluation.report import Report
 from reidtools.evaluation.reranking import rerank
@@ -16,6 +17,7 @@ __all__ = [
     "centralize",
     "embed",
     "expand",
+    "fuse_generated",
     "rank",
     "rank_centroids",
     "rerank",

@@ -63,8 +63,12 @@ def fingerprint(model: nn.Module) -> str:
     """The SHA-256 of all weights and buffers of `model`: names, dtypes, shapes and values.
 
     The device and the memory format do not matter. Settings that have no weights, such as a stride
-    or the size of pictures, are not in it.
+    or the size of pictures, are not in it. A network without weights of its own, run from a file,
+    tells its `fingerprint`.
     """
+    told = [part.fingerprint for part in model.modules() if hasattr(part, "fingerprint")]
+    if told:
+        return told[0]
     digest = hashlib.sha256()
     for name, value in sorted(model.state_dict().items()):
         digest.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())

@@ -1,8 +1,8 @@
 """Embeddings with the names that belong to them, and the one function that computes them."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -128,7 +128,15 @@ def _mean_of_raw(a: Tensor, b: Tensor) -> Tensor:
 FLIPS = {"off": None, "normalized": _mean_of_normalized, "raw": _mean_of_raw}
 
 
-@torch.inference_mode()
+class Part(NamedTuple):
+    """What `stream` makes of a batch: as `Vectors`, and perhaps of nothing."""
+
+    vectors: Tensor
+    pids: Tensor
+    camids: Tensor
+    paths: list[str]
+
+
 def embed(
     model: nn.Module,
     batches: Iterable[dict[str, Any]],
@@ -138,6 +146,27 @@ def embed(
     flip: str = "off",
 ) -> Vectors:
     """The `Vectors` of all pictures or tracklets in `batches`, in order, float32, on the CPU.
+
+    See `stream`, whose parts it joins. A ValueError where there is nothing to embed.
+    """
+    parts = [part for part in stream(model, batches, amp, progress, flip=flip) if part.paths]
+    if not parts:
+        raise ValueError("There are no pictures to embed; look at the folder and its file names.")
+    vectors, pids, camids, paths = zip(*parts, strict=True)
+    joined = (torch.cat(column) for column in (vectors, pids, camids))
+    return Vectors(*joined, [path for some in paths for path in some])
+
+
+@torch.inference_mode()
+def stream(
+    model: nn.Module,
+    batches: Iterable[dict[str, Any]],
+    amp: torch.dtype | None = None,
+    progress: str = "Embedding",
+    *,
+    flip: str = "off",
+) -> Iterator[Part]:
+    """Yield the embeddings of each batch of pictures or tracklets, float32, on the CPU.
 
     `model(images)` gives (features, embeddings); the embeddings are what is compared. Images are
     (B, 3, H, W), or (B, T, 3, H, W) for tracklets. The model is put into evaluation mode for the
@@ -157,7 +186,7 @@ def embed(
     join = choose("flip", flip, FLIPS)
     training = model.training
     model.eval()
-    found, paths, tracklets = [], [], _Tracklets(model)
+    tracklets = _Tracklets(model)
     try:
         for batch in tqdm(batches, desc=progress, unit="batch", leave=False, disable=None, delay=2):
             images, whole = batch["images"], "ends" not in batch
@@ -172,17 +201,11 @@ def embed(
                 views, names = views[:, rows], [names[row] for row in rows]
             if not whole:
                 views, rows, names = tracklets.take(views, rows, batch)
-            if rows:
-                embeddings = join(*views) if join else views[0]
-                who = (batch[name].cpu()[rows] for name in ("pids", "camids"))
-                found.append((embeddings.cpu(), *who))
-                paths += names
+            embeddings = join(*views) if join else views[0]
+            who = (batch[name].cpu()[rows] for name in ("pids", "camids"))
+            yield Part(embeddings.cpu(), *who, names)
     finally:
         model.train(training)
-    if not found:
-        raise ValueError("There are no pictures to embed; look at the folder and its file names.")
-    vectors, pids, camids = (torch.cat(column) for column in zip(*found, strict=True))
-    return Vectors(vectors, pids, camids, paths)
 
 
 class _Tracklets:

@@ -68,13 +68,15 @@ class Embedder(nn.Module):
 
     @torch.inference_mode()
     def extract_features(self, detections: Any, frame: Any, *, batch_size: int = 64) -> np.ndarray:
-        """The embeddings float32 (N, dim) of people in a frame of a video, as trackers ask for them.
+        """The embeddings float32 (N, dim) of people in a frame, as trackers ask for them.
 
         `detections` are boxes (N, 4), left, top, right and bottom in pixels, or have them as `xyxy`
-        (``supervision.Detections``). `frame` is uint8 BGR (height, width, 3), as OpenCV reads it, or
-        a picture of Pillow. A box counts as far as it lies in the frame; one that does not lie in
-        it at all has a row of zeros. Embeddings are not normalised. Raises ValueError for another
-        kind of frame or boxes, and for a model that was not loaded with its preparation.
+        (``supervision.Detections``). `frame` is uint8 BGR (height, width, 3), as OpenCV reads it,
+        or a picture of Pillow. A box counts as far as it lies in the frame; one that does not lie
+        in it at all has a row of zeros. Embeddings are not normalised. This is how the package
+        ``reid`` (https://pypi.org/project/reid) is called, whose newer versions say
+        `extract_embeddings`. Raises ValueError for another kind of frame or boxes, and for a model
+        that was not loaded with its preparation.
         """
         if self.preparation is None:
             raise ValueError(
@@ -101,4 +103,4 @@ class Embedder(nn.Module):
             self.train(training)
         return found
 
-    extract_embeddings = extract_features  # as newer versions of that package call it
+    extract_embeddings = extract_features

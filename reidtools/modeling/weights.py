@@ -9,13 +9,14 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from reidtools.modeling.embedder import Embedder
+from reidtools.modeling.layouts import layout_of, translate
 
 
 def read(path: str | Path) -> dict[str, Any]:
@@ -27,6 +28,11 @@ def read(path: str | Path) -> dict[str, Any]:
     path = Path(path).expanduser().resolve()
     if not path.is_file():
         raise FileNotFoundError(f"There is no file of weights at {path}; check the path.")
+    if path.suffix.lower() == ".onnx":
+        raise ValueError(
+            f"{path} is a network to run, whose weights cannot be loaded into another or trained; "
+            "name the checkpoint that it was made from."
+        )
     if path.open("rb").read(256).lstrip().lower().startswith((b"<!doctype", b"<html")):
         raise ValueError(
             f"{path} is a web page, not weights: the server sent a page (a quota of Google Drive, "
@@ -85,36 +91,8 @@ def state_of(checkpoint: dict[str, Any]) -> dict[str, Tensor]:
     return state
 
 
-class Layout(NamedTuple):
-    """Whose file it is: recognised by one of the starts in `marks`; the first match counts.
-
-    `renames` are (pattern, replacement) pairs that lead to the names of an `Embedder`.
-    `training` matches names that only training, or a head that this model lacks, would use.
-    """
-
-    name: str
-    marks: tuple[str, ...]
-    renames: tuple[tuple[str, str], ...]
-    training: str
-
-
 # Parts of a model that may be as they were built, and what they are then.
 PASSTHROUGH = {"heads.": "neck (identity as built)", "temporal.": "attention (the mean as built)"}
-BARE = ((r"^", "backbone."),)
-LAYOUTS = (
-    Layout(
-        "centroids-reid",
-        ("backbone.base.",),
-        ((r"^backbone\.base\.", "backbone."), (r"^bn\.", "heads.neck.")),
-        r"fc_query\.|center_loss\.|backbone\.base\.fc\.",
-    ),
-    Layout("reidtools", ("backbone.",), (), r"$^"),
-    # The fc of OSNet is left out only where the model was asked to do without (FC False).
-    Layout("torchreid", ("conv2.0.conv1.conv.",), BARE, r"classifier\.|fc\."),
-    Layout("torchvision", ("layer1.0.", "features."), BARE, r"classifier\.|fc\."),
-    Layout("timm", ("patch_embed.", "blocks.", "stem", "stages"), BARE, r"(head|fc|classifier)\."),
-    Layout("plain", ("",), BARE, r"(classifier|fc|head)\."),
-)
 
 
 @dataclass
@@ -143,11 +121,11 @@ class Fit:
             if any(name.startswith(prefix) for name in self.passthrough):
                 parts.append(f"not in the file: {what}")
         if self.missing:
-            parts.append(f"missing: {_some(self.missing)}")
+            parts.append(f"missing: {some(self.missing)}")
         if self.mismatched:
-            parts.append(f"other shape: {_some([name for name, _, _ in self.mismatched])}")
+            parts.append(f"other shape: {some([name for name, _, _ in self.mismatched])}")
         if self.unused or self.classifier:
-            parts.append(f"unused: {_some(self.unused + self.classifier)}")
+            parts.append(f"unused: {some(self.unused + self.classifier)}")
         return "; ".join(parts)
 
     def details(self) -> str:
@@ -163,7 +141,8 @@ class Fit:
         return "\n".join([str(self), *lines])
 
 
-def _some(names: list[str], most: int = 4) -> str:
+def some(names: list[str], most: int = 4) -> str:
+    """The first `most` of `names`, and how many more there are."""
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more
 
@@ -171,46 +150,47 @@ def _some(names: list[str], most: int = 4) -> str:
 def fit(model: nn.Module, state: dict[str, Tensor]) -> Fit:
     """Load what fits of `state` into an `Embedder` or a bare backbone, and report the rest.
 
-    `state` may have the names of any of the `LAYOUTS`. Nothing at all that fits is a `ValueError`.
+    `state` may have the names of any of `layouts.LAYOUTS`. Nothing at all that fits is a
+    `ValueError`, and so is a file with parts that no model here has.
+    """
+    result, found = compare(model, state)
+    prefix = "" if isinstance(model, Embedder) else "backbone."
+    if not found:
+        own = [prefix + name for name in model.state_dict()]
+        raise ValueError(
+            f"None of the {len(state)} tensors fits the model. The file ({result.layout} layout) "
+            f"has {some(list(state))}; the model has {some(own)}. Check that the name of the "
+            "backbone and the file belong together."
+        )
+    model.load_state_dict({n.removeprefix(prefix): t for n, t in found.items()}, strict=False)
+    return result
+
+
+def compare(model: nn.Module, state: dict[str, Tensor]) -> tuple[Fit, dict[str, Tensor]]:
+    """What of `state` would go where in `model`, and these tensors; nothing is loaded.
+
+    Names are those of an `Embedder`. Shapes are all that is looked at, so that a model on torch's
+    ``meta`` device will do.
     """
     whole = isinstance(model, Embedder)
     prefix = "" if whole else "backbone."  # all names below are those of an Embedder
     own = {prefix + name: tensor for name, tensor in model.state_dict().items()}
-    layout = next(row for row in LAYOUTS if any(key.startswith(row.marks) for key in state))
-    adapt = getattr(
-        model.backbone if whole else model, "adapt", lambda name, tensor: (name, tensor)
-    )
+    layout = layout_of(state)
+    adapt = getattr(model.backbone if whole else model, "adapt", None)
     training = re.compile(layout.training)
     result, found = Fit(layout.name), {}
     for key, tensor in state.items():
-        name, tensor = _translate(key, tensor, layout, adapt)
-        if name not in own:
+        name, tensor = translate(key, tensor, layout, adapt)
+        if name not in own or name in found:
             aside = training.match(key) or (not whole and name.startswith("heads."))
             (result.classifier if aside else result.unused).append(key)
         elif tensor.shape != own[name].shape:
             result.mismatched.append((name, tuple(tensor.shape), tuple(own[name].shape)))
         else:
             found[name] = tensor
-    if not found:
-        raise ValueError(
-            f"None of the {len(state)} tensors fits the model. The file ({layout.name} layout) has "
-            f"{_some(list(state))}; the model has {_some(list(own))}. Check that the name of the "
-            "backbone and the file belong together."
-        )
     result.matched = list(found)
     _sort_absent(result, model, [n for n in own if n not in found])
-    model.load_state_dict({n.removeprefix(prefix): t for n, t in found.items()}, strict=False)
-    return result
-
-
-def _translate(key: str, tensor: Tensor, layout: Layout, adapt) -> tuple[str, Tensor]:
-    """The name, and the tensor, under which an `Embedder` would have this entry of a file."""
-    for pattern, replacement in layout.renames:
-        key = re.sub(pattern, replacement, key)
-    if key.startswith("backbone."):
-        name, tensor = adapt(key.removeprefix("backbone."), tensor)
-        key = f"backbone.{name}"
-    return key, tensor
+    return result, found
 
 
 def _sort_absent(result: Fit, model: nn.Module, absent: list[str]) -> None:

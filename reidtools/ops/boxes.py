@@ -31,8 +31,8 @@ def cut(frame: np.ndarray, boxes: np.ndarray) -> list[np.ndarray | None]:
         boxes = boxes.reshape(0, 4)
     if boxes.ndim != 2 or boxes.shape[1] != 4:
         raise ValueError(
-            f"Boxes are (N, 4): left, top, right, bottom; these are {boxes.shape}. Leave out scores "
-            "and classes."
+            f"Boxes are (N, 4): left, top, right, bottom; these are {boxes.shape}. Leave out "
+            "scores and classes."
         )
     height, width = frame.shape[:2]
     return [

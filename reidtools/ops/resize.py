@@ -6,7 +6,8 @@ import numpy as np
 def resize_into(picture: np.ndarray, out: np.ndarray) -> None:
     """Fill `out`, uint8 (H, W, 3), with a `picture` of any size.
 
-    Enlarging is bilinear, shrinking averages areas. Raises ValueError for one that is not uint8 (height, width, 3).
+    Enlarging is bilinear, shrinking averages areas. Raises ValueError for one that is not uint8
+    (height, width, 3).
     """
     import cv2
 

@@ -1,5 +1,6 @@
 """Learning rates over time: a warm-up, then one curve."""
 
+import logging
 import math
 from collections.abc import Sequence
 from functools import partial
@@ -10,6 +11,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from reidtools.registry import choose
 
+LOG = logging.getLogger("reidtools")
 SCHEDS = ("MultiStepLR", "CosineAnnealingLR", "ConstantLR")
 WARMUPS = ("linear", "constant")
 ORIGINS = ("start", "warmup")
@@ -43,7 +45,8 @@ def make_schedule(
     steps_from: ``start`` counts epochs from the first one; ``warmup`` counts as FastReID does,
         from the end of the warm-up and of delay_epochs, so that steps come later by as much.
 
-    Raises `LookupError` for unknown names, `ValueError` for a schedule that contradicts itself.
+    Raises `LookupError` for unknown names, `ValueError` for a schedule that contradicts itself. A
+    warm-up of more than half of the run is told.
     """
     for kind, name, known in (
         ("schedule", sched, SCHEDS),
@@ -87,8 +90,31 @@ def make_schedule(
         eta_min=eta_min_lr / base_lr,
         steps_from=steps_from,
     )
+    _warn_of_warmup(curve, base_lr)
     # A plain function, because LambdaLR saves the attributes of any other callable.
     return LambdaLR(optimizer, lambda iteration: curve(iteration))
+
+
+def _warn_of_warmup(curve: partial, base_lr: float) -> None:
+    """Tell that the warm-up takes most of the run: recipes for large datasets on a small one."""
+    told = curve.keywords
+    epoch, warmup = told["iterations_per_epoch"], told["warmup_iters"]
+    total = epoch * told["max_epoch"]
+    if 2 * warmup <= total:
+        return
+    ends = {*range(epoch - 1, total, epoch), min(warmup, total) - 1, min(warmup, total - 1)}
+    LOG.warning(
+        "The warm-up takes %d iterations, and the run has %d (%d epochs of %d): the learning rate "
+        "gets to %.3g at most, instead of %.3g. Lower SOLVER.WARMUP_ITERS (or WARMUP_EPOCHS), to "
+        "%d, say, or train longer.",
+        warmup,
+        total,
+        told["max_epoch"],
+        epoch,
+        base_lr * max(curve(iteration) for iteration in ends),
+        base_lr,
+        total // 10,
+    )
 
 
 def lr_factor(

@@ -142,7 +142,7 @@ def _read_archive(file: BinaryIO) -> dict[int, dict[str, Any]]:
 class _Unpickler(pickle.Unpickler):
     """Arrays and numbers only: a pickle may otherwise run whatever its author wants."""
 
-    SAFE = frozenset(
+    SAFE = frozenset({("_codecs", "encode")}) | frozenset(  # bytes, in protocols 0 to 2
         (f"numpy{home}", name)
         for home, names in {
             "": ("ndarray", "dtype"),

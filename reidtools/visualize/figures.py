@@ -22,13 +22,13 @@ def require_matplotlib() -> None:
     require("matplotlib", "Curves are drawn with matplotlib", "plots")
 
 
-def canvas() -> tuple["Figure", "Axes"]:
-    """An empty figure of 800 x 600 pixels that no global state knows of."""
+def canvas(inches: tuple[float, float] = (8, 6), *, dpi: int = 100) -> tuple["Figure", "Axes"]:
+    """An empty figure of `inches`, 800 x 600 pixels, that no global state knows of."""
     require_matplotlib()
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(8, 6), dpi=100, layout="constrained")
+    figure = Figure(figsize=inches, dpi=dpi, layout="constrained")
     FigureCanvasAgg(figure)
     return figure, figure.add_subplot()
 

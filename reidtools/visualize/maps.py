@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from reidtools.extras import require
+from reidtools.ops import pca
 from reidtools.registry import choose
 from reidtools.visualize.figures import canvas, require_matplotlib, write
 
@@ -96,22 +97,22 @@ def _kept(first: Tensor, points: int, seed: int) -> Tensor:
 
 
 def _pca(vectors: np.ndarray, seed: int) -> np.ndarray:
-    centred = torch.from_numpy(vectors).double()
-    centred -= centred.mean(0)
-    _, _, axes = torch.linalg.svd(centred.T @ centred)
-    # Which way an axis points is chance; its largest value is made positive.
-    largest = axes.gather(1, axes.abs().argmax(1, keepdim=True))
-    return F.pad(centred @ (axes * largest.sign())[:2].T, (0, 2))[:, :2].numpy()
+    places = pca.fit(vectors, 2).transform(vectors)
+    return F.pad(places, (0, 2 - places.shape[1])).numpy()  # vectors of one value have one axis
 
 
 def _tsne(vectors: np.ndarray, seed: int) -> np.ndarray:
     from sklearn.manifold import TSNE
 
     # Perplexity is a number of neighbours, and there must be three times as many to choose from.
-    perplexity = min(30.0, (len(vectors) - 1) / 3)
+    # Fewer than 6 have less to choose from: at 1 each would see its nearest one only.
+    perplexity = max(1.5, min(30.0, (len(vectors) - 1) / 3))
     start = _pca(vectors, seed)
     start = start / max(1e-12, start[:, 0].std()) * 1e-4  # as its authors advise
-    return TSNE(perplexity=perplexity, init=start, random_state=seed).fit_transform(vectors)
+    # scikit-learn's steps are 50 or longer, which throws single ones of few points far out.
+    step = len(vectors) / 4 if len(vectors) < 200 else "auto"
+    made = TSNE(perplexity=perplexity, init=start, learning_rate=step, random_state=seed)
+    return made.fit_transform(vectors)
 
 
 def _umap(vectors: np.ndarray, seed: int) -> np.ndarray:

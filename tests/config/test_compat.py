@@ -110,6 +110,7 @@ def test_fastreid_s_own_config(tmp_path):
     )
     config = load(file)
     assert config.MODEL.BACKBONE.NAME == "resnet50_ibn_a" and config.MODEL.BACKBONE.PRETRAIN
+    assert config.MODEL.BACKBONE.STEM_CEIL is True  # its stem rounds up, where others pad
     assert config.MODEL.HEADS == {"NAME": "BNNeck", "POOL_LAYER": "avg", "EMBEDDING_DIM": 0}
     assert set(config.MODEL.LOSSES) == {"CrossEntropyLoss", "TripletLoss"}
     assert config.MODEL.LOSSES.CrossEntropyLoss.VARIANT == "fastreid"

@@ -129,11 +129,14 @@ def test_every_frame_of_a_tracklet_is_looked_at(make, tmp_path):
 
 def test_too_few_people_for_a_batch(make):
     splits = make(TRAIN, [(3, 0)], [(3, 1)])
-    with pytest.raises(ValueError, match="train has 2 people, but a batch needs 16") as caught:
-        preflight(splits, num_instance=4, people_per_batch=16)
-    assert "SOLVER.IMS_PER_BATCH 64 / DATALOADER.SAMPLER.NUM_INSTANCE 4" in str(caught.value)
-    with pytest.raises(ValueError, match=r"2 people, but a batch needs 3: lower SOLVER"):
-        preflight(splits, people_per_batch=3)
+    told = preflight(splits, num_instance=4, people_per_batch=16)[0]
+    assert told.startswith("train has 2 people, and a batch would show 16 ")
+    assert "SOLVER.IMS_PER_BATCH 64 / DATALOADER.SAMPLER.NUM_INSTANCE 4" in told
+    assert "so batches have 8 pictures" in told
+    assert "batches have 2 pictures" in preflight(splits, people_per_batch=3)[0]
+    alone = splits._replace(train=splits.train[:1])
+    with pytest.raises(ValueError, match="one person, and there is nobody to tell it from: add"):
+        preflight(alone, num_instance=4, people_per_batch=16)
 
 
 def test_all_causes_are_told_at_once(make):
@@ -141,7 +144,7 @@ def test_all_causes_are_told_at_once(make):
     Path(splits.gallery[0].paths[0]).write_bytes(b"")
     with pytest.raises(ValueError) as caught:
         preflight(splits, num_instance=4, people_per_batch=16)
-    assert len(str(caught.value).splitlines()) == 1 + 3
+    assert len(str(caught.value).splitlines()) == 1 + 2
 
 
 # Warnings

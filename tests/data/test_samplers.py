@@ -99,8 +99,16 @@ def test_few_pictures_are_drawn_with_repeats():
 def test_impossible_batches_are_refused_with_the_keys_to_change():
     with pytest.raises(ValueError, match=r"multiple of DATALOADER\.SAMPLER\.NUM_INSTANCE"):
         RandomIdentitySampler(PIDS, 18, 0)
-    with pytest.raises(ValueError, match=r"wants 16 different people.*has 14.*at most 56"):
-        RandomIdentitySampler(PIDS, 64, 0)
+    with pytest.raises(ValueError, match=r"has one person, and there is nobody to tell it from"):
+        RandomIdentitySampler([7] * 20, 64, 0)
+
+
+def test_batches_show_all_people_where_there_are_fewer_than_asked_for():
+    assert len(set(PIDS)) == 14
+    batches = list(RandomIdentitySampler(PIDS, 64, 0))
+    assert batches and {len(batch) for batch in batches} == {56}
+    for batch in batches:
+        assert set(Counter(PIDS[i] for i in batch).values()) == {4}
 
 
 def test_random_sampler_sees_every_picture_once():

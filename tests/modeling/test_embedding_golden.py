@@ -21,7 +21,7 @@ MANIFESTS = json.loads(gzip.decompress((GOLDEN / "manifests.json.gz").read_bytes
 ENTRIES = {
     entry["id"]: entry
     for entry in json.loads((GOLDEN / "embeddings.json").read_text())
-    if entry["id"].startswith(("torchreid.osnet_", "ctl.resnet50"))
+    if entry["id"].startswith(("torchreid.osnet_", "ctl.resnet50", "fastreid.bot_"))
 }
 
 
@@ -33,9 +33,13 @@ def rule_made(manifest: str) -> dict[str, torch.Tensor]:
 def embedder(entry_id: str) -> Embedder:
     toolbox, name = entry_id.split(".")
     options = {"stem_relu": False} if entry_id == "ctl.resnet50" else {}
+    if toolbox == "fastreid":
+        name = {"bot_R50": "resnet50", "bot_R50_ibn": "resnet50_ibn_a"}[name]
+        options = {"stem_ceil": True}
     backbone = BACKBONES.build(name, {}, options)
     facts = {"dim": backbone.dim, "pooled": backbone.pooled}
-    return Embedder(backbone, HEADS.build("BNNeck" if toolbox == "ctl" else "Linear", facts, {}))
+    head = "Linear" if toolbox == "torchreid" else "BNNeck"
+    return Embedder(backbone, HEADS.build(head, facts, {}))
 
 
 def assert_close(row: np.ndarray, expected: dict, tolerance: float) -> None:
@@ -54,7 +58,7 @@ def assert_close(row: np.ndarray, expected: dict, tolerance: float) -> None:
 
 
 def test_all_entries_are_here():
-    assert len(ENTRIES) == 8
+    assert len(ENTRIES) == 10
 
 
 @pytest.mark.parametrize("entry_id", ENTRIES)
@@ -65,7 +69,8 @@ def test_features_equal_those_of_the_original(entry_id):
     model.eval()
     maps = []
     if "backbone_map" in entry:
-        model.backbone.conv5.register_forward_hook(lambda module, _, output: maps.append(output))
+        last = getattr(model.backbone, "conv5", None) or model.backbone.layer4
+        last.register_forward_hook(lambda module, _, output: maps.append(output))
     tolerance = entry["tol"]["float32_rel_to_max_abs_of_row"]
     for name, expected_rows in entry["expect"].items():
         with torch.inference_mode():
@@ -84,6 +89,16 @@ def test_a_relu_in_the_stem_would_be_noticed():
     entry, model = ENTRIES["ctl.resnet50"], embedder("ctl.resnet50")
     fit(model, rule_made(entry["manifest"]))
     model.eval().backbone.stem_relu = True
+    with torch.inference_mode():
+        _, embeddings = model(torch.from_numpy(golden_inputs.image("B")))
+    with pytest.raises(AssertionError):
+        assert_close(embeddings[0].double().numpy(), entry["expect"]["B"][0], 1e-3)
+
+
+def test_padding_in_the_stem_would_be_noticed():
+    entry, model = ENTRIES["fastreid.bot_R50"], embedder("fastreid.bot_R50")
+    fit(model, rule_made(entry["manifest"]))
+    model.eval().backbone.maxpool = torch.nn.MaxPool2d(3, 2, padding=1)
     with torch.inference_mode():
         _, embeddings = model(torch.from_numpy(golden_inputs.image("B")))
     with pytest.raises(AssertionError):

@@ -43,6 +43,13 @@ def test_stem_relu():
     assert torch.equal(stems[True], F.relu(stems[False]))
 
 
+def test_stem_ceil_takes_maxima_from_the_corner_on():
+    """Of a map 0 … 15 (4 x 4), windows 3 x 3 begin at rows and columns 0 and 2, cut at the edge."""
+    maps = torch.arange(16.0).reshape(1, 1, 4, 4)
+    assert resnet18(stem_ceil=True).maxpool(maps).flatten().tolist() == [10, 11, 14, 15]
+    assert resnet18().maxpool(maps).flatten().tolist() == [5, 7, 13, 15]  # padded on top and left
+
+
 def test_ibn_normalises_half_of_the_channels_per_picture():
     backbone = BACKBONES["resnet50_ibn_a"]()
     kinds = {name for name, module in backbone.named_modules() if hasattr(module, "IN")}

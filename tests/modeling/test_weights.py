@@ -194,6 +194,82 @@ def test_an_embedder_checkpoint_fills_a_bare_backbone():
     assert torch.equal(backbone.conv1.conv.weight, source.backbone.conv1.conv.weight)
 
 
+# --- FastReID ------------------------------------------------------------------------------------
+
+
+def fastreid_state(neck="heads.bottleneck.0", classifier="heads.weight"):
+    """As FastReID would save an osnet_x0_25, which has no fc there, trained on 10 people."""
+    model = Embedder(BACKBONES["osnet_x0_25"](fc=False), HEADS["BNNeck"](128, False))
+    state = {k.replace("heads.neck", neck): v for k, v in model.state_dict().items()}
+    return state | {classifier: torch.zeros(10, 128)}
+
+
+def maps_embedder(**options):
+    return Embedder(BACKBONES["osnet_x0_25"](fc=False), HEADS["BNNeck"](128, False, **options))
+
+
+@pytest.mark.parametrize(
+    ("neck", "classifier"),
+    [
+        ("heads.bottleneck.0", "heads.weight"),
+        ("heads.bnneck", "heads.classifier.weight"),  # before its version 1.0
+    ],
+)
+def test_fastreid_s_neck_and_classifier(neck, classifier):
+    state = fastreid_state(neck, classifier) | {"pixel_mean": torch.zeros(1, 3, 1, 1)}
+    state[f"{neck}.running_mean"] = torch.arange(128.0)
+    model = maps_embedder()
+    report = fit(model, state)
+    assert report.complete and report.layout == "FastReID" and not report.passthrough
+    assert report.classifier == [classifier, "pixel_mean"]
+    assert model.heads.neck.running_mean.tolist() == list(range(128))
+
+
+def test_fastreid_s_embedding_dim_is_a_convolution_before_the_neck():
+    state = {k: v for k, v in fastreid_state("gone").items() if not k.startswith("gone")}
+    state["heads.bottleneck.0.weight"] = torch.arange(8 * 128.0).reshape(8, 128, 1, 1)
+    neck = nn.BatchNorm2d(8).state_dict()
+    state |= {f"heads.bottleneck.1.{name}": tensor for name, tensor in neck.items()}
+    model = maps_embedder(embedding_dim=8)
+    report = fit(model, state)
+    assert report.complete and not report.passthrough
+    assert torch.equal(model.heads.projection.weight.flatten(), torch.arange(8 * 128.0))
+
+
+def test_two_tensors_for_one_place_are_not_both_taken():
+    state = fastreid_state() | {"heads.bnneck.weight": torch.zeros(128)}
+    report = fit(maps_embedder(), state)
+    assert report.unused == ["heads.bnneck.weight"] and not report.complete
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("backbone.NL_2.0.g.weight", "non-local blocks"),
+        ("backbone.layer1.0.se.fc.0.weight", "squeeze-and-excitation"),
+        ("heads.pool_layer.p", "a pooling with a learned exponent"),
+    ],
+)
+def test_what_no_network_here_has_is_never_left_out_in_silence(name, why):
+    model = maps_embedder()
+    before = model.heads.neck.running_var.clone()
+    state = fastreid_state() | {name: torch.ones(1), "heads.bottleneck.0.running_var": before + 1}
+    with pytest.raises(ValueError, match=f"{why}.*{name}.*nothing of the file is loaded. Use"):
+        fit(model, state)
+    assert torch.equal(model.heads.neck.running_var, before)
+
+
+def test_layers_between_a_resnet_and_its_embedding_are_no_classifier():
+    """torchreid's resnet50_fc512 gives 512 values: its first 2048 are not what it was trained for.
+
+    The fc of torchvision is a classifier.
+    """
+    state = BACKBONES["resnet18"]().state_dict()
+    model = Embedder(BACKBONES["resnet18"](), HEADS["Linear"](512, False))
+    assert fit(model, state | {"fc.weight": torch.zeros(3, 512)}).complete
+    assert fit(model, state | {"fc.0.weight": torch.zeros(3, 512)}).unused == ["fc.0.weight"]
+
+
 # --- pretrained backbones ------------------------------------------------------------------------
 
 

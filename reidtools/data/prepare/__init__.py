@@ -5,5 +5,13 @@ from reidtools.data.prepare.grouped import prepare_grouped
 from reidtools.data.prepare.lowres import make_low_resolution
 from reidtools.data.prepare.mars import prepare_mars
 from reidtools.data.prepare.prw import prepare_prw
+from reidtools.data.prepare.tracks import prepare_tracks
 
-__all__ = ["Made", "make_low_resolution", "prepare_grouped", "prepare_mars", "prepare_prw"]
+__all__ = [
+    "Made",
+    "make_low_resolution",
+    "prepare_grouped",
+    "prepare_mars",
+    "prepare_prw",
+    "prepare_tracks",
+]

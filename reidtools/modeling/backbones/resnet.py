@@ -103,13 +103,17 @@ class ResNet(nn.Module):
         last_stride: stride of layer 4; 1 keeps the map twice as fine, 2 is the ImageNet one.
         stem_relu: ReLU between the stem's batch norm and its max-pool. reid-strong-baseline and
             centroids-reid have none in their plain ResNets, so their weights want False.
+        stem_ceil: the max-pool of the stem rounds its size up instead of padding the map, as in
+            FastReID, so FastReID's weights want True. Maps keep their size where 4 divides a side.
         frozen_layers: how many of layer 1..4 stay, with the stem, as they were loaded: no
             gradients, and batch norms that keep their statistics. 0 freezes nothing.
     """
 
     pooled = False
 
-    def __init__(self, name: str, last_stride: int, stem_relu: bool, frozen_layers: int):
+    def __init__(
+        self, name: str, last_stride: int, stem_relu: bool, stem_ceil: bool, frozen_layers: int
+    ):
         super().__init__()
         if last_stride not in (1, 2):
             raise ValueError(f"LAST_STRIDE of {name} is {last_stride}; set it to 1 or 2.")
@@ -124,7 +128,7 @@ class ResNet(nn.Module):
         self.conv1 = nn.Conv2d(3, 64, 7, 2, padding=3, bias=False)
         self.bn1 = nn.BatchNorm2d(64)
         self.relu = nn.ReLU(inplace=True)
-        self.maxpool = nn.MaxPool2d(3, 2, padding=1)
+        self.maxpool = nn.MaxPool2d(3, 2, padding=0 if stem_ceil else 1, ceil_mode=stem_ceil)
         self.dim = 64
         self.layer1 = self._layer(block, 64, counts[0], 1, ibn)
         self.layer2 = self._layer(block, 128, counts[1], 2, ibn)
@@ -171,46 +175,84 @@ class ResNet(nn.Module):
 
 
 @BACKBONES
-def resnet18(*, last_stride: int = 1, stem_relu: bool = True, frozen_layers: int = 0) -> ResNet:
+def resnet18(
+    *,
+    last_stride: int = 1,
+    stem_relu: bool = True,
+    stem_ceil: bool = False,
+    frozen_layers: int = 0,
+) -> ResNet:
     """ResNet-18, 512-d maps; options: see `ResNet`. arXiv:1512.03385"""
-    return ResNet("resnet18", last_stride, stem_relu, frozen_layers)
+    return ResNet("resnet18", last_stride, stem_relu, stem_ceil, frozen_layers)
 
 
 @BACKBONES
-def resnet34(*, last_stride: int = 1, stem_relu: bool = True, frozen_layers: int = 0) -> ResNet:
+def resnet34(
+    *,
+    last_stride: int = 1,
+    stem_relu: bool = True,
+    stem_ceil: bool = False,
+    frozen_layers: int = 0,
+) -> ResNet:
     """ResNet-34, 512-d maps; options: see `ResNet`. arXiv:1512.03385"""
-    return ResNet("resnet34", last_stride, stem_relu, frozen_layers)
+    return ResNet("resnet34", last_stride, stem_relu, stem_ceil, frozen_layers)
 
 
 @BACKBONES
-def resnet50(*, last_stride: int = 1, stem_relu: bool = True, frozen_layers: int = 0) -> ResNet:
+def resnet50(
+    *,
+    last_stride: int = 1,
+    stem_relu: bool = True,
+    stem_ceil: bool = False,
+    frozen_layers: int = 0,
+) -> ResNet:
     """ResNet-50, 2048-d maps; options: see `ResNet`. arXiv:1512.03385"""
-    return ResNet("resnet50", last_stride, stem_relu, frozen_layers)
+    return ResNet("resnet50", last_stride, stem_relu, stem_ceil, frozen_layers)
 
 
 @BACKBONES
-def resnet101(*, last_stride: int = 1, stem_relu: bool = True, frozen_layers: int = 0) -> ResNet:
+def resnet101(
+    *,
+    last_stride: int = 1,
+    stem_relu: bool = True,
+    stem_ceil: bool = False,
+    frozen_layers: int = 0,
+) -> ResNet:
     """ResNet-101, 2048-d maps; options: see `ResNet`. arXiv:1512.03385"""
-    return ResNet("resnet101", last_stride, stem_relu, frozen_layers)
+    return ResNet("resnet101", last_stride, stem_relu, stem_ceil, frozen_layers)
 
 
 @BACKBONES
-def resnet152(*, last_stride: int = 1, stem_relu: bool = True, frozen_layers: int = 0) -> ResNet:
+def resnet152(
+    *,
+    last_stride: int = 1,
+    stem_relu: bool = True,
+    stem_ceil: bool = False,
+    frozen_layers: int = 0,
+) -> ResNet:
     """ResNet-152, 2048-d maps; options: see `ResNet`. arXiv:1512.03385"""
-    return ResNet("resnet152", last_stride, stem_relu, frozen_layers)
+    return ResNet("resnet152", last_stride, stem_relu, stem_ceil, frozen_layers)
 
 
 @BACKBONES
 def resnet50_ibn_a(
-    *, last_stride: int = 1, stem_relu: bool = True, frozen_layers: int = 0
+    *,
+    last_stride: int = 1,
+    stem_relu: bool = True,
+    stem_ceil: bool = False,
+    frozen_layers: int = 0,
 ) -> ResNet:
     """ResNet-50 with instance norm in layers 1-3, 2048-d maps. arXiv:1807.09441"""
-    return ResNet("resnet50_ibn_a", last_stride, stem_relu, frozen_layers)
+    return ResNet("resnet50_ibn_a", last_stride, stem_relu, stem_ceil, frozen_layers)
 
 
 @BACKBONES
 def resnet101_ibn_a(
-    *, last_stride: int = 1, stem_relu: bool = True, frozen_layers: int = 0
+    *,
+    last_stride: int = 1,
+    stem_relu: bool = True,
+    stem_ceil: bool = False,
+    frozen_layers: int = 0,
 ) -> ResNet:
     """ResNet-101 with instance norm in layers 1-3, 2048-d maps. arXiv:1807.09441"""
-    return ResNet("resnet101_ibn_a", last_stride, stem_relu, frozen_layers)
+    return ResNet("resnet101_ibn_a", last_stride, stem_relu, stem_ceil, frozen_layers)

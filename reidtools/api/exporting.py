@@ -1,0 +1,91 @@
+"""Embedders as files that run without reidtools, with what their pictures need."""
+
+import json
+import logging
+from pathlib import Path
+
+from yacs.config import CfgNode
+
+from reidtools import assess, build
+from reidtools.api.testing import filled, output_folder, test_names, test_splits
+from reidtools.config import load as configs
+from reidtools.engine import logbook
+from reidtools.evaluation import Report
+from reidtools.evaluation.features import fingerprint
+from reidtools.export import FORMATS, Exported, export_embedder
+from reidtools.registry import choose
+
+LOGGER = logging.getLogger("reidtools")
+
+
+def export_model(
+    cfg: CfgNode,
+    output: str | Path = "",
+    *,
+    format: str = "onnx",
+    opset: int = 18,
+    int8: bool = False,
+    test: bool = False,
+) -> Exported:
+    """Write the embedder in MODEL.WEIGHTS as a file of `format`; see `export_embedder`.
+
+    It goes to `output`, else where `evaluate` writes, called as the weights. The file tells how
+    pictures are prepared (size, pixel_mean, pixel_std, colour order, flip), and the whole config.
+    `int8` writes a smaller one as well. With `test` the test sets of `cfg` are measured with the
+    model and with its files, and what they cost is told.
+    """
+    logbook.set_up_logging()
+    ending = choose("format", format, FORMATS).ending
+    tests = test_splits(cfg) if test else {}
+    model = filled(cfg)
+    if cfg.MODEL.TEMPORAL != build.PLAIN_MEAN:
+        LOGGER.warning(
+            "The file makes a vector of a picture: MODEL.TEMPORAL %s, which joins the frames of a "
+            "tracklet, is not in it.",
+            cfg.MODEL.TEMPORAL.NAME,
+        )
+    path = Path(output or output_folder(cfg) / f"{Path(cfg.MODEL.WEIGHTS).stem}{ending}")
+    about = _about(cfg, fingerprint(model))
+    made = export_embedder(
+        model, path, build.size_test(cfg), about, format=format, opset=opset, int8=int8
+    )
+    LOGGER.info("Written: %s", made)
+    if tests:
+        files = [made.path] if ending == ".onnx" else []
+        files += [made.quantised.path] if made.quantised else []
+        LOGGER.info("%s", _costs(cfg, tests, [cfg.MODEL.WEIGHTS, *files]))
+    return made
+
+
+def _about(cfg: CfgNode, mark: str) -> dict[str, str]:
+    """What the file tells of its pictures and its model."""
+    inside = cfg.clone()
+    inside.defrost()
+    inside.MODEL.TEMPORAL = type(cfg)(build.PLAIN_MEAN)
+    inside.MODEL.WEIGHTS = ""
+    return {
+        "pixel_mean": json.dumps(list(cfg.INPUT.PIXEL_MEAN)),
+        "pixel_std": json.dumps(list(cfg.INPUT.PIXEL_STD)),
+        "pixel_range": "0 1",
+        "colour_order": "RGB",
+        "flip": cfg.TEST.FLIP,
+        "metric": cfg.TEST.METRIC,
+        "weights": Path(cfg.MODEL.WEIGHTS).name,
+        "fingerprint": mark,
+        "config": configs.dump(inside),
+    }
+
+
+def _costs(cfg: CfgNode, tests: dict, files: list) -> Report:
+    """Rank-1 and mAP of the test sets with each of the files."""
+    report = Report()
+    for file in files:
+        own = cfg.clone()
+        own.defrost()
+        own.MODEL.WEIGHTS, own.MODEL.TEMPORAL = str(file), type(cfg)(build.PLAIN_MEAN)
+        on = build.device(own)
+        sets = build.test_sets(own, tests, on)
+        found = assess.report_on(own, filled(own).to(on), sets, None, final=False)
+        for name in test_names(own):
+            report.add_row(f"{Path(file).name}, {name}", found.figures[name], "")
+    return report

@@ -1,0 +1,174 @@
+"""Which network a file of weights is of: its tensors decide, the file's name is a hint.
+
+A network is recognised if it is filled whole. What has no tensors of its own, such as the stride of
+a ResNet's last layer, is taken as the toolbox has it whose names the file uses.
+"""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from reidtools.modeling import backbones, heads  # noqa: F401  (they register themselves)
+from reidtools.modeling.embedder import Embedder
+from reidtools.modeling.layouts import Layout, layout_of, translate
+from reidtools.modeling.weights import Fit, compare, some
+from reidtools.registry import BACKBONES, HEADS, options
+
+SIZE = (256, 128)  # a ViT needs one to be built; its table of positions is resampled anyway
+# Options that change features without a tensor that tells, as the toolboxes have them. Where
+# nothing is said here, they are as ours are by default.
+UNSEEN = ("last_stride", "stem_relu", "stem_ceil", "final_relu")
+CUSTOMS: dict[str, dict[str, Any]] = {
+    "FastReID": {"last_stride": 1, "stem_ceil": True},
+    "centroids-reid": {"last_stride": 1, "stem_relu": False},
+    "torchvision": {"last_stride": 2},  # torchreid as well
+}
+
+
+class Network(NamedTuple):
+    """A backbone and a head by their names, with the options that are not as by default.
+
+    `layout` says whose names the file uses; `notes` are sentences on what its tensors cannot tell,
+    `doubts` sentences on what speaks against them.
+    """
+
+    layout: str
+    backbone: str
+    backbone_options: dict[str, Any]
+    head: str
+    head_options: dict[str, Any]
+    notes: tuple[str, ...] = ()
+    doubts: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        name = self.backbone_options.get("timm_name")
+        backbone = f"timm's {name}" if name else self.backbone
+        return " ".join([f"{backbone} with {self.head} ({self.layout} layout).", *self.notes])
+
+
+def recognise(state: dict[str, Tensor], file_name: str = "") -> Network:
+    """The network that `state`, a state dict in any known layout, fills whole.
+
+    A `file_name` such as ``osnet_x1_0_market_256x128.pth`` says which network is tried first, and
+    alone can name one of timm's; where it says another network than the tensors, that is a doubt.
+    Raises ValueError for tensors that fill no network here whole.
+    """
+    layout = layout_of(state)
+    entries = dict(translate(key, tensor, layout) for key, tensor in state.items())
+    head, head_options = _head(entries)
+    hint = named_in(file_name)
+    nearest: tuple[int, str, Fit] | None = None
+    for name, chosen in _candidates(hint, file_name, layout, entries):
+        model = _outline(name, chosen, head, head_options)
+        if model is None:
+            continue
+        fitted, _ = compare(model, state)
+        if fitted.complete:
+            notes = _notes(name, chosen, head_options, bool(model.backbone.pooled))
+            doubts: tuple[str, ...] = ()
+            if hint not in ("", name):
+                doubts = (f"The file's name says {hint}, but its tensors are those of {name}.",)
+            return Network(layout.name, name, chosen, head, head_options, notes, doubts)
+        if fitted.matched and (nearest is None or len(fitted.matched) > nearest[0]):
+            nearest = len(fitted.matched), chosen.get("timm_name", name), fitted
+    closest = f" The nearest is {nearest[1]} with {head} ({nearest[2]})." if nearest else ""
+    raise ValueError(
+        f"{Path(file_name).name or 'The file'} has {len(state)} tensors ({layout.name} layout: "
+        f"{some(list(state))}), which fill no network here whole.{closest} If it is one of timm's, "
+        "say which with MODEL.BACKBONE.NAME timm and MODEL.BACKBONE.TIMM_NAME; otherwise name "
+        "MODEL.BACKBONE.NAME, or use weights of a network that is here."
+    )
+
+
+def customs(layout: str, backbone: str) -> dict[str, Any]:
+    """The options of `backbone` that the toolbox of `layout` has otherwise than we by default.
+
+    >>> customs("torchvision", "resnet50"), customs("centroids-reid", "resnet50_ibn_a")
+    ({'last_stride': 2}, {})
+    """
+    ours = options(BACKBONES[backbone])
+    theirs = {k: v for k, v in CUSTOMS.get(layout, {}).items() if k in ours and v != ours[k]}
+    if backbone.endswith("_ibn_a"):
+        theirs.pop("stem_relu", None)  # only their plain ResNets lack it
+    return theirs
+
+
+def named_in(file_name: str) -> str:
+    """The longest name of a backbone in the name of a file, or nothing.
+
+    >>> named_in("models/osnet_x1_0_market_256x128.pth"), named_in("market_bot_R50.pth")
+    ('osnet_x1_0', '')
+    """
+    stem = Path(file_name).name.lower()
+    found = [name for name in BACKBONES if re.search(rf"(?<![a-z0-9]){name}(?![a-z0-9])", stem)]
+    return max((name for name in found if name != "timm"), key=len, default="")
+
+
+def _head(entries: dict[str, Tensor]) -> tuple[str, dict[str, Any]]:
+    """A neck, a projection and a learned pooling are where their tensors are."""
+    chosen: dict[str, Any] = {}
+    if "heads.projection.weight" in entries:
+        chosen["embedding_dim"] = len(entries["heads.projection.weight"])
+    if "heads.pool.p" in entries:
+        chosen["pool_layer"] = "gem"
+    neck = any(name.startswith("heads.neck.") for name in entries)
+    return "BNNeck" if neck else "Linear", chosen
+
+
+def _candidates(
+    hint: str, file_name: str, layout: Layout, entries: dict[str, Tensor]
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Backbones with options, the one that the file's name says first, and timm's if it says so."""
+    names = [name for name in BACKBONES if name != "timm"]
+    fc = any(name.startswith("backbone.fc.") for name in entries)
+    for name in sorted(names, key=lambda name: name != hint):
+        chosen = customs(layout.name, name)
+        if "fc" in options(BACKBONES[name]) and not fc:
+            chosen["fc"] = False
+        yield name, chosen
+    if timm_name := _timm_name(file_name):
+        yield "timm", {"timm_name": timm_name}
+
+
+def _timm_name(file_name: str) -> str:
+    """The file's name without its ending, if timm has a model that is called so."""
+    try:
+        import timm
+    except ImportError:
+        return ""
+    stem = Path(file_name).name.removesuffix(".tar").rpartition(".")[0]
+    return stem if stem and timm.is_model(stem) else ""
+
+
+def _outline(
+    backbone: str, chosen: dict[str, Any], head: str, head_options: dict[str, Any]
+) -> Embedder | None:
+    """The model on torch's ``meta`` device: names and shapes without memory. None if it cannot be.
+
+    It cannot where a head does not go with a backbone, or timm is not installed, or builds a model
+    only from values.
+    """
+    try:
+        with torch.random.fork_rng(devices=[]), torch.device("meta"):
+            body = BACKBONES.build(backbone, {"image_size": SIZE}, chosen)
+            facts = {"dim": body.dim, "pooled": body.pooled}
+            return Embedder(body, HEADS.build(head, facts, head_options))
+    except (ValueError, ImportError, RuntimeError):
+        return None
+
+
+def _notes(
+    name: str, chosen: dict[str, Any], head_options: dict[str, Any], pooled: bool
+) -> tuple[str, ...]:
+    """What no tensor tells, and how it was taken."""
+    every = options(BACKBONES[name]) | chosen
+    unseen = [f"{key.upper()} {every[key]}" for key in UNSEEN if key in every]
+    if not pooled and "pool_layer" not in head_options:
+        unseen.append("POOL_LAYER avg")
+    if not unseen:
+        return ()
+    return (f"No tensor tells {', '.join(unseen)}: set what is otherwise in yours.",)
