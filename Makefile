@@ -1,7 +1,7 @@
 # make demo   set up .venv, draw the toy people, train a small OSNet on them, test it
 # make test   set up .venv, run all tests
 # make check  ruff, import layers, mypy on the leaves
-# make bench  measure the input pipeline, ranking, re-ranking, galleries and tracklets
+# make bench  measure the input pipeline, ranking, re-ranking, galleries, tracklets and tracks
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -33,6 +33,7 @@ bench: .venv/ready
 	$(BIN)/python benchmarks/reranking.py
 	$(BIN)/python benchmarks/gallery.py
 	$(BIN)/python benchmarks/sequences.py
+	$(BIN)/python benchmarks/tracks.py
 
 clean:
 	rm -rf .venv build dist *.egg-info

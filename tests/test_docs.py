@@ -62,6 +62,21 @@ def test_the_python_of_the_sequences_page_runs(monkeypatch):
     assert names["pooled"].shape == names["features"].shape == (2, 512)
 
 
+def test_the_python_of_the_tracks_page_runs(tmp_path, capsys):
+    import torch
+
+    from reidtools import build
+    from reidtools.config.load import load
+
+    network = build.embedder(load("", ["MODEL.BACKBONE.NAME", "osnet_x0_25"])).backbone
+    torch.save(network.state_dict(), tmp_path / "osnet_x0_25.pth")
+    names = {"checkpoint": tmp_path / "osnet_x0_25.pth"}
+    for block in blocks("docs/tracks.md", "python"):
+        exec(compile(block, "tracks.md", "exec"), names)
+    assert names["embeddings"].shape == (2, 512)
+    assert "7 (512,) [1, 2]" in capsys.readouterr().out
+
+
 def test_the_loss_of_contributing_is_one():
     (block,) = blocks("CONTRIBUTING.md", "python")
     registered = block.replace("@LOSSES\n", "")  # nothing stays registered after this test

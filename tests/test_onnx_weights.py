@@ -80,7 +80,7 @@ def test_a_test_gives_the_same_figures(files, people, tmp_path):
 
 
 def test_a_gallery_of_one_is_searched_with_the_other(files, people, tmp_path):
-    checkpoint, path = files
+    checkpoint = files[0]
     gallery = tmp_path / "gallery"
     built = rt.get_config("", ["MODEL.WEIGHTS", str(checkpoint)])
     rt.build_gallery(built, gallery, str(people / "toy" / "bounding_box_test"))
