@@ -1,5 +1,6 @@
 """Config nodes become objects. Only `reports`, `assess` and `api` read a config besides."""
 
+import json
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -18,8 +19,9 @@ from reidtools.data.variants import VARIANTS
 from reidtools.engine.objective import Objective
 from reidtools.engine.processor import quicken
 from reidtools.engine.trainer import Trainer
+from reidtools.extras import reason
 from reidtools.modeling import Embedder, Preparation, weights
-from reidtools.modeling.onnx_network import OnnxNetwork
+from reidtools.modeling.onnx_network import OnnxNetwork, runs_on
 from reidtools.ops.degrade import degrade
 from reidtools.registry import (
     BACKBONES,
@@ -58,8 +60,8 @@ def device(cfg: CfgNode) -> torch.device:
     try:
         torch.empty(0, device=name)
     except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise ValueError(f"MODEL.DEVICE {name} is not here ({reason}); try auto or cpu.") from error
+        why = reason(error)
+        raise ValueError(f"MODEL.DEVICE {name} is not here ({why}); try auto or cpu.") from error
     if torch.device(name).type == "cpu":
         quicken()
     return torch.device(name)
@@ -139,9 +141,38 @@ def onnx_embedder(cfg: CfgNode) -> Embedder:
             f"{cfg.MODEL.TEMPORAL.NAME} cannot join frames in it; set MODEL.TEMPORAL.NAME Mean, or "
             "use the checkpoint that it was made from."
         )
-    network = OnnxNetwork(cfg.MODEL.WEIGHTS, device(cfg))
+    on = device(cfg)
+    if cfg.MODEL.DEVICE == "auto" and not runs_on(on):
+        LOGGER.info("The onnxruntime that is installed runs on the CPU, and so does the network.")
+        quicken()
+        on = torch.device("cpu")
+    network = OnnxNetwork(cfg.MODEL.WEIGHTS, on)
+    _check_about(cfg, network)
     head = HEADS.build("Linear", {"dim": network.dim, "pooled": network.pooled}, {})
     return Embedder(network, head, None, preparation(cfg))
+
+
+def _check_about(cfg: CfgNode, network: OnnxNetwork) -> None:
+    """Hold what an ONNX file tells against the config, which may be of another network."""
+    told = network.metadata
+    if told.get("backbone", cfg.MODEL.BACKBONE.NAME) != cfg.MODEL.BACKBONE.NAME:
+        raise ValueError(
+            f"{cfg.MODEL.WEIGHTS} is {told['backbone']}, not {cfg.MODEL.BACKBONE.NAME}; leave out "
+            "MODEL.BACKBONE.NAME and the config file, or name the file that you mean."
+        )
+    for key, name in (("PIXEL_MEAN", "pixel_mean"), ("PIXEL_STD", "pixel_std")):
+        if name in told and json.loads(told[name]) != list(cfg.INPUT[key]):
+            LOGGER.warning(
+                "%s says INPUT.%s %s, and the config has %s, which counts; leave out the config "
+                "file, or set it.",
+                cfg.MODEL.WEIGHTS,
+                key,
+                told[name],
+                list(cfg.INPUT[key]),
+            )
+    LOGGER.info(
+        "Weights: %s, %s, run by onnxruntime", cfg.MODEL.WEIGHTS, told.get("backbone", "a network")
+    )
 
 
 def objective(cfg: CfgNode, dim: int, num_people: int) -> Objective:

@@ -1,4 +1,4 @@
-"""Packages that only some uses need: what is missing is told with the extra that brings it."""
+"""What other packages do to us: those that are missing, told with their extra; their errors."""
 
 from importlib.util import find_spec
 
@@ -10,3 +10,12 @@ def require(package: str, why: str, extra: str) -> None:
     """
     if find_spec(package) is None:
         raise ImportError(f"{why}, which is not installed; run pip install 'reidtools[{extra}]'.")
+
+
+def reason(error: BaseException) -> str:
+    """The first line of what an error says, else its name.
+
+    >>> reason(ValueError("no end\nof it")), reason(KeyError())
+    ('no end', 'KeyError')
+    """
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

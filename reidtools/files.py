@@ -34,7 +34,7 @@ def write_whole(path: Path, write: Callable[[BinaryIO], object], *, durable: boo
         raise
 
 
-def write_json(path: Path, content: dict[str, Any]) -> None:
+def write_json(path: Path, content: dict[str, Any] | list[Any]) -> None:
     """Write `content` as JSON, all or nothing; what is no number becomes null."""
     text = json.dumps(_without_nan(content), indent=2, allow_nan=False) + "\n"
     write_whole(path, lambda file: file.write(text.encode()))

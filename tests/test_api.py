@@ -235,7 +235,7 @@ def test_joint_training_counts_the_people_of_all_sets(folder):
     [
         ({"DATASETS__NAMES": "market1501"}, FileNotFoundError, r"datasets/.*DATASETS\.ROOT"),
         ({"DATASETS__NAMES": "markt1501"}, LookupError, "Did you mean 'market1501'"),
-        ({"SOLVER__IMS_PER_BATCH": "30"}, ValueError, r"SOLVER\.IMS_PER_BATCH"),
+        ({"SOLVER__IMS_PER_BATCH": "31"}, ValueError, r"SOLVER\.IMS_PER_BATCH"),
         ({"MODEL__LOSSES": "{}"}, ValueError, r"no loss.*MODEL\.LOSSES"),
         ({"MODEL__DEVICE": "cuda:99"}, ValueError, "try auto or cpu"),
         ({"MODEL__WEIGHTS": "none.pth"}, FileNotFoundError, r"none\.pth"),

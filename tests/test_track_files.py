@@ -184,7 +184,7 @@ def test_tracks_without_a_true_id_are_told_and_left_out(typed):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ('{"roof": {"1": 1}}', "Unknown camera in the ground truth 'roof'"),
+        ('{"roof": {"1": 1}}', "it names the cameras roof, and they are"),
         ('{"lobby": {"99": 1}}', "names none of the tracks"),
         ('{"lobby": {"1": [2]}}', "[2] is no id"),
         ('{"lobby": {"one": 1}}', "holds no true ids"),

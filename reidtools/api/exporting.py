@@ -2,17 +2,20 @@
 
 import json
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 
 from yacs.config import CfgNode
 
 from reidtools import assess, build
-from reidtools.api.testing import filled, output_folder, test_names, test_splits
+from reidtools.api.testing import filled, test_splits
 from reidtools.config import load as configs
+from reidtools.data.samples import Splits
 from reidtools.engine import logbook
 from reidtools.evaluation import Report
 from reidtools.evaluation.features import fingerprint
 from reidtools.export import FORMATS, Exported, export_embedder
+from reidtools.modeling import Embedder
 from reidtools.registry import choose
 
 LOGGER = logging.getLogger("reidtools")
@@ -29,7 +32,7 @@ def export_model(
 ) -> Exported:
     """Write the embedder in MODEL.WEIGHTS as a file of `format`; see `export_embedder`.
 
-    It goes to `output`, else where `evaluate` writes, called as the weights. The file tells how
+    It goes to `output`, else into OUTPUT_DIR or output_dir, called as the weights. It tells how
     pictures are prepared (size, pixel_mean, pixel_std, colour order, flip), and the whole config.
     `int8` writes a smaller one as well. With `test` the test sets of `cfg` are measured with the
     model and with its files, and what they cost is told.
@@ -44,7 +47,10 @@ def export_model(
             "tracklet, is not in it.",
             cfg.MODEL.TEMPORAL.NAME,
         )
-    path = Path(output or output_folder(cfg) / f"{Path(cfg.MODEL.WEIGHTS).stem}{ending}")
+    weights = Path(cfg.MODEL.WEIGHTS)
+    path = Path(output or Path(cfg.OUTPUT_DIR or "output_dir") / f"{weights.stem}{ending}")
+    if path.resolve() == weights.resolve():
+        raise ValueError(f"{path} is MODEL.WEIGHTS itself; choose another --output.")
     about = _about(cfg, fingerprint(model))
     made = export_embedder(
         model, path, build.size_test(cfg), about, format=format, opset=opset, int8=int8
@@ -53,7 +59,8 @@ def export_model(
     if tests:
         files = [made.path] if ending == ".onnx" else []
         files += [made.quantised.path] if made.quantised else []
-        LOGGER.info("%s", _costs(cfg, tests, [cfg.MODEL.WEIGHTS, *files]))
+        pictures = Embedder(model.backbone, model.heads, None, model.preparation)
+        LOGGER.info("%s", _costs(cfg, tests, pictures, files))
     return made
 
 
@@ -62,8 +69,11 @@ def _about(cfg: CfgNode, mark: str) -> dict[str, str]:
     inside = cfg.clone()
     inside.defrost()
     inside.MODEL.TEMPORAL = type(cfg)(build.PLAIN_MEAN)
-    inside.MODEL.WEIGHTS = ""
+    # What was of this machine stays here.
+    inside.MODEL.WEIGHTS = inside.OUTPUT_DIR = inside.TEST.FEATURES = ""
+    inside.MODEL.DEVICE, inside.DATASETS.ROOT = "auto", "datasets"
     return {
+        "backbone": cfg.MODEL.BACKBONE.NAME,
         "pixel_mean": json.dumps(list(cfg.INPUT.PIXEL_MEAN)),
         "pixel_std": json.dumps(list(cfg.INPUT.PIXEL_STD)),
         "pixel_range": "0 1",
@@ -76,16 +86,20 @@ def _about(cfg: CfgNode, mark: str) -> dict[str, str]:
     }
 
 
-def _costs(cfg: CfgNode, tests: dict, files: list) -> Report:
-    """Rank-1 and mAP of the test sets with each of the files."""
-    report = Report()
+def _costs(
+    cfg: CfgNode, tests: dict[str, Splits], model: Embedder, files: Sequence[Path]
+) -> Report:
+    """The figures of the test sets with the `model`, and with each of the `files` made of it."""
+    report, on = Report(), build.device(cfg)
+    sets = build.test_sets(cfg, tests, on)
+    models = {Path(cfg.MODEL.WEIGHTS): model.to(on)}
     for file in files:
         own = cfg.clone()
         own.defrost()
         own.MODEL.WEIGHTS, own.MODEL.TEMPORAL = str(file), type(cfg)(build.PLAIN_MEAN)
-        on = build.device(own)
-        sets = build.test_sets(own, tests, on)
-        found = assess.report_on(own, filled(own).to(on), sets, None, final=False)
-        for name in test_names(own):
-            report.add_row(f"{Path(file).name}, {name}", found.figures[name], "")
+        models[file] = build.onnx_embedder(own)
+    for file, one in models.items():
+        found = assess.report_on(cfg, one, sets, None, final=False)
+        for name, row in found.figures.items():
+            report.add_row(f"{file.name}, {name}", row)
     return report

@@ -17,6 +17,7 @@ from reidtools.engine import logbook
 from reidtools.evaluation import Vectors
 from reidtools.evaluation.features import fingerprint
 from reidtools.modeling import Embedder
+from reidtools.modeling.onnx_network import OnnxNetwork
 from reidtools.registry import choose
 from reidtools.visualize.activations import activation_maps, write_activations
 from reidtools.visualize.figures import require_matplotlib
@@ -54,6 +55,12 @@ def look(
         cfg = _for_a_page(cfg)
     device = seeded_device(cfg)
     model = ready(cfg, model, device)
+    if "activations" in kinds and isinstance(model.backbone, OnnxNetwork):
+        told = f"{cfg.MODEL.WEIGHTS} shows no maps; use the checkpoint that it was made from"
+        if len(kinds) == 1:
+            raise ValueError(f"{told}.")
+        LOGGER.warning("%s to see where the model looks.", told)
+        kinds = [kind for kind in kinds if kind != "activations"]
     tests = build.test_sets(cfg, test_splits(cfg), device)
     folder, amp = output_folder(cfg), build.amp_dtype(cfg, device)
     marks = {name: f"_{reports.file_word(name)}" if len(tests) > 1 else "" for name in tests}

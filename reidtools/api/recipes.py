@@ -1,11 +1,13 @@
 """Which config a run has: that of the files, or that which a checkpoint brings."""
 
+import json
 import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from yacs.config import CfgNode
+from yaml import YAMLError
 
 from reidtools.config import load as configs
 from reidtools.engine import checkpoints, logbook
@@ -39,12 +41,12 @@ def get_config(
     source = start or ("" if files else cfg.MODEL.WEIGHTS)
     there = bool(source) and Path(source).is_file()
     saved = weights.read(source) if there and not is_onnx(source) else {}
-    own = recipe(saved) if "config" in saved else {}
+    own = recipe(saved) if has_recipe(saved) else {}
     if there and is_onnx(source):
         own = of_onnx(source)
     elif saved and not (own or start or files):
         own = _network(saved, cfg, overrides)
-    goes_on = bool(start and own and own["METHOD"] == cfg.METHOD)
+    goes_on = bool(start and own and own.get("METHOD") == cfg.METHOD)
     if own and not files:
         cfg, notes = configs.resolve("" if goes_on else fragment, overrides, own)
     elif goes_on and "INPUT.SCALE" not in overrides:
@@ -112,7 +114,7 @@ def brought(path: str | Path) -> dict[str, Any]:
     if is_onnx(path):
         return of_onnx(path)
     saved = weights.read(path)
-    return recipe(saved) if "config" in saved else network_of(saved, path)
+    return recipe(saved) if has_recipe(saved) else network_of(saved, path)
 
 
 def network_of(saved: dict[str, Any], path: str | Path) -> dict[str, Any]:
@@ -126,19 +128,36 @@ def network_of(saved: dict[str, Any], path: str | Path) -> dict[str, Any]:
     for doubt in network.doubts:
         LOGGER.warning("%s", doubt)
     backbone = slot(network.backbone, network.backbone_options)
-    return {"MODEL": {"BACKBONE": backbone, "HEADS": slot(network.head, network.head_options)}}
+    tree = {"MODEL": {"BACKBONE": backbone, "HEADS": slot(network.head, network.head_options)}}
+    if network.pixels:
+        tree["INPUT"] = dict(zip(("PIXEL_MEAN", "PIXEL_STD"), network.pixels, strict=True))
+        LOGGER.info("Its pictures have the mean %s and the deviation %s.", *network.pixels)
+    return tree
 
 
 def of_onnx(path: str | Path) -> dict[str, Any]:
-    """The config that an ONNX file of ours brings; of others the size of pictures, if it is fixed.
+    """The config that an ONNX file of ours brings; of others what they tell of their pictures.
 
-    Nothing else is told by those: the mean and deviation of their pixels are ImageNet's by default.
+    That is mostly the size, if it is fixed; ImageNet's mean and deviation are then assumed.
     """
     metadata, size = read_about(path)
-    if "config" in metadata:
+    if has_recipe(metadata):
         return recipe(metadata)
-    LOGGER.info("%s tells nothing of its pictures but their size %s.", path, size or "(any)")
-    return {"INPUT": {"SIZE_TRAIN": list(size)}} if size else {}
+    if metadata.get("colour_order", "RGB") != "RGB":
+        raise ValueError(
+            f"{path} takes pictures as {metadata['colour_order']}; export it for RGB, which is all "
+            "that is made here."
+        )
+    keys = {"PIXEL_MEAN": "pixel_mean", "PIXEL_STD": "pixel_std"}
+    pixels = {key: json.loads(metadata[name]) for key, name in keys.items() if name in metadata}
+    LOGGER.warning(
+        "%s does not tell how its pictures are made; they are RGB, of %s, with %s. Set INPUT.* "
+        "where yours are otherwise.",
+        path,
+        "{} x {}".format(*size) if size else "256 x 128",
+        "its own mean and deviation" if pixels else "ImageNet's mean and deviation",
+    )
+    return {"INPUT": {**({"SIZE_TRAIN": list(size)} if size else {}), **pixels}}
 
 
 def slot(name: str, options: dict[str, Any]) -> dict[str, Any]:
@@ -160,6 +179,16 @@ def _network(saved: dict[str, Any], cfg: CfgNode, overrides: Sequence[str]) -> d
     except ValueError:
         return {}
     return found if found["MODEL"]["BACKBONE"]["NAME"] == cfg.MODEL.BACKBONE.NAME else {}
+
+
+def has_recipe(saved: dict[str, Any]) -> bool:
+    """Whether a file has a config of ours: other toolboxes keep theirs under the same name."""
+    text = saved.get("config")
+    try:
+        tree = configs.plain(text) if isinstance(text, str) else None
+    except YAMLError:
+        return False
+    return isinstance(tree, dict) and {"MODEL", "INPUT", "METHOD"} <= tree.keys()
 
 
 def recipe(saved: dict[str, Any]) -> dict[str, Any]:

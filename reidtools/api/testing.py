@@ -17,8 +17,10 @@ from reidtools.evaluation.features import fingerprint
 from reidtools.files import make_folder, write_json
 from reidtools.modeling import Embedder, weights
 from reidtools.modeling.onnx_network import is_onnx
+from reidtools.modeling.recognise import customs
 
 LOGGER = logging.getLogger("reidtools")
+CERTAIN = ("FastReID", "centroids-reid")  # whose networks are all built in one way
 
 
 def evaluate(cfg: CfgNode, model: Embedder | None = None) -> Report:
@@ -107,6 +109,17 @@ def filled(cfg: CfgNode) -> Embedder:
             "config it was trained with."
         )
     LOGGER.info("Weights: %s", fitted)
+    for option, theirs in customs(fitted.layout, cfg.MODEL.BACKBONE.NAME).items():
+        ours = cfg.MODEL.BACKBONE[option.upper()]
+        if fitted.layout in CERTAIN and ours != theirs:
+            LOGGER.warning(
+                "MODEL.BACKBONE.%s is %s, and %s has %s; set it, unless the weights were trained "
+                "otherwise.",
+                option.upper(),
+                ours,
+                fitted.layout,
+                theirs,
+            )
     return model
 
 

@@ -13,9 +13,10 @@ from typing import Any
 
 import numpy as np
 
+from reidtools.api.tracks import refuse_same
 from reidtools.engine import logbook
 from reidtools.files import make_folder, write_json, write_whole
-from reidtools.registry import choose, unknown
+from reidtools.registry import choose
 from reidtools.tracks import association, reduction
 from reidtools.tracks.association import EPS, MIN_SAMPLES, THRESHOLD, Conflict, Ids
 from reidtools.tracks.features import Tracks, read_features, write_features
@@ -72,11 +73,14 @@ def reduce_tracks(
     stays. Raises ValueError for a `pca` of vectors of another length, or given with `components`.
     """
     logbook.set_up_logging()
+    refuse_same(features, output)
     if pca and (components is not None or save_pca):
         raise ValueError(
             "A saved PCA brings its components, and is saved; give it, or components and a file to "
             "save in."
         )
+    if save_pca and (Path(save_pca).suffix != ".npz" or Path(save_pca) == Path(output)):
+        raise ValueError(f"{save_pca} must be another file than {output}, and end in .npz.")
     tracks = read_features(features)
     wanted = reduction.COMPONENTS if components is None else components
     axes = reduction.load(pca) if pca else reduction.fit(tracks, wanted)
@@ -151,11 +155,16 @@ def associate_tracks(
     cam2, track2, similarity}``; with ``"dbscan"`` (`associate_by_clusters`, `eps`, `min_samples`)
     ``clusters.json`` is ``{global id: [{camera, track}, …]}`` without the noise. Tracks that one
     camera saw in one frame and that got one id are told. The file `ground_truth` has the form of
-    global_id_mapping.json; each track that it names counts with its frames, the others not at all.
+    global_id_mapping.json; each track that it names counts with its crops, the others not at all.
     """
     logbook.set_up_logging()
     choose("method", method, dict.fromkeys(METHODS))
     cameras = read_cameras(features)
+    if ground_truth and Path(ground_truth).resolve().parent == Path(output_dir).resolve():
+        raise ValueError(
+            f"{ground_truth} lies in {output_dir}, whose files are written anew; choose another "
+            "--output-dir."
+        )
     truth = _read_truth(Path(ground_truth), cameras) if ground_truth else None
     if method == "hungarian":
         ids, matches = association.associate_by_assignment(cameras, threshold=threshold)
@@ -171,11 +180,13 @@ def associate_tracks(
     folder = make_folder(Path(output_dir), "--output-dir")
     rows = {name: {str(n): own for n, own in numbers.items()} for name, numbers in ids.items()}
     write_json(folder / "global_id_mapping.json", rows)
-    text = json.dumps(beside[1], indent=2) + "\n"
-    write_whole(folder / beside[0], lambda file: file.write(text.encode()))
+    write_json(folder / beside[0], beside[1])
+    for other in {"pairwise_matches.json", "clusters.json"} - {beside[0]}:
+        (folder / other).unlink(missing_ok=True)  # of another method: it would contradict
     LOG.info("Written: %s, %s", folder / "global_id_mapping.json", folder / beside[0])
     impossible = association.conflicts(cameras, ids)
-    _warn(impossible)
+    cure = "choose a higher --threshold" if method == "hungarian" else "choose a smaller --eps"
+    _warn(impossible, cure)
     return Association(ids, impossible, _scored(cameras, ids, truth) if truth else None)
 
 
@@ -183,8 +194,9 @@ def read_cameras(features: Features) -> dict[str, Tracks]:
     """Tracks by the name of their camera, in the order of `features`.
 
     A word is a path or ``NAME=path``; a mapping has the names as its keys. A path without a name is
-    called by its stem, or, where stems are equal, by its folder. Raises ValueError where names are
-    equal or hold a slash, and what `read_features` raises.
+    called by its stem, or, where stems are equal or ``track_features``, as each extraction calls
+    its file, by its folder. Raises ValueError where names are equal or hold a slash, and what
+    `read_features` raises.
     """
     if isinstance(features, Mapping):
         named = [(name, Path(path)) for name, path in features.items()]
@@ -212,9 +224,10 @@ def _split(word: str | Path) -> tuple[str, Path]:
 
 def _named(words: Sequence[tuple[str, Path]]) -> list[tuple[str, Path]]:
     """A name for each file that was typed without one."""
-    stems = Counter(path.stem for name, path in words if not name)
+    # Every extraction calls its file track_features, which tells nothing.
+    stems = Counter(["track_features", *(path.stem for name, path in words if not name)])
     return [
-        (name or (path.stem if stems[path.stem] == 1 else path.absolute().parent.name), path)
+        (name or (path.absolute().parent.name if stems[path.stem] > 1 else path.stem), path)
         for name, path in words
     ]
 
@@ -225,17 +238,18 @@ def _write_csv(path: Path, rows: Iterable[Sequence[object]]) -> None:
     write_whole(path, lambda file: file.write(text.getvalue().encode()))
 
 
-def _warn(found: Sequence[Conflict]) -> None:
-    """Tell of tracks that cannot be one person."""
+def _warn(found: Sequence[Conflict], cure: str) -> None:
+    """Tell of tracks that are hardly one person."""
     if found:
         told = [f"{c.camera} T{c.track1} and T{c.track2} (id {c.global_id})" for c in found]
         more = ", …" if len(told) > 10 else ""
         LOG.warning(
-            "%d pairs of tracks have one id, but one camera saw both in the same frame: %s%s. They "
-            "are two people; choose a higher threshold, or a smaller eps.",
+            "%d pairs of tracks have one id, but one camera saw both at the same time: %s%s. They "
+            "are two people, unless the tracker saw somebody twice; %s.",
             len(told),
             ", ".join(told[:10]),
             more,
+            cure,
         )
 
 
@@ -244,21 +258,21 @@ def _read_truth(path: Path, cameras: Mapping[str, Tracks]) -> dict[tuple[str, in
     if not path.is_file():
         raise FileNotFoundError(f"There is no file {path.absolute()}; name the true ids as JSON.")
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads(path.read_text(encoding="utf-8-sig"))
         named = {(c, int(n)): own for c, tracks in found.items() for n, own in tracks.items()}
         if bad := [own for own in named.values() if not isinstance(own, int | str)]:
             raise ValueError(f"{bad[0]} is no id")
-    except (ValueError, AttributeError) as error:  # broken JSON, and JSON of something else
+    except (ValueError, AttributeError, RecursionError) as error:  # no JSON, or something else
         raise ValueError(
             f"{path} holds no true ids ({error}); write {{camera: {{track: id}}}}, as "
             "global_id_mapping.json."
         ) from error
-    for camera in found:
-        if camera not in cameras:
-            raise unknown("camera in the ground truth", camera, cameras)
     known = {(camera, number) for camera, tracks in cameras.items() for number in tracks}
     if not known & named.keys():
-        raise ValueError(f"{path} names none of the tracks that have features; give it their ids.")
+        raise ValueError(
+            f"{path} names none of the tracks that have features; it names the cameras "
+            f"{', '.join(map(str, found))}, and they are {', '.join(cameras)}: call them alike."
+        )
     lists = {
         "is not in the ground truth": known - named.keys(),
         "has no features": named.keys() - known,

@@ -1,7 +1,6 @@
 """Features of the tracks in a video, as files."""
 
 import logging
-import re
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,22 +10,21 @@ from reidtools import build
 from reidtools.api.pictures import model_of
 from reidtools.engine import logbook
 from reidtools.files import make_folder, writing_into
-from reidtools.modeling import Embedder
 from reidtools.tracks import (
-    TrackBoxes,
     extract,
     read_features,
     read_tracks,
     write_features,
     write_metadata,
 )
+from reidtools.tracks.crops import crops_in, remove_crops, replace_crops
 from reidtools.tracks.features import Tracks
 from reidtools.tracks.pose2id import centralize_tracks
 from reidtools.tracks.video import Source, open_frames
 
 LOGGER = logging.getLogger("reidtools")
 RULE = "=" * 70
-CROP = re.compile(r"frame_\d+_\d+\.jpg")
+ENDINGS, METADATA = ("pkl", "npz"), "track_metadata.json"
 
 
 class Extraction(NamedTuple):
@@ -64,86 +62,71 @@ def extract_tracks(
     """Embed the people in a video along their tracks with MODEL.WEIGHTS; see `tracks.extract`.
 
     Writes track_features.pkl and .npz (the same, opened without pickle), track_metadata.json and,
-    with `save_crops`, crops/track_0001/frame_000005_000.jpg … into `output_dir`. Features that are
-    there are only replaced with `replace`, and so are crops. What was complete before an error, or
-    before the user stopped, is written and told. Raises ValueError where nothing is to be made.
+    with `save_crops`, crops/track_0001/frame_000005_000.jpg … into `output_dir`. An extraction that
+    is there is only replaced with `replace`: its features, and its crops, once the new ones are
+    complete. What was complete before an error, or before the user stopped, is written and told.
+    Raises ValueError where nothing is to be made.
     """
     logbook.set_up_logging()
     folder = Path(output_dir)
-    crops = folder / "crops" if save_crops else None
+    crops, fresh = folder / "crops", folder / "crops.partial"
     boxes = read_tracks(tracks, min_confidence)
-    open_frames(source)  # what is not there is told before a model is built
-    before = [folder / "track_features.pkl", *(crops.glob("*") if crops else ())]
-    there = [path for path in before if path.exists()]
+    frames = open_frames(source)
+    before = [folder / f"track_features.{ending}" for ending in ENDINGS]
+    there = [path for path in (*before, folder / METADATA, *crops_in(crops)[:1]) if path.exists()]
     if there and not replace:
         raise ValueError(
             f"{there[0]} is there already; choose another --output-dir, or replace it with "
             "--replace."
         )
+    scale = cfg.TEST.QUERY_SCALE or 1
+    build.check_scales("TEST.QUERY_SCALE", [scale], build.size_test(cfg))
+    found: Tracks = {}
     with writing_into(folder, "--output-dir"):
         model = model_of(cfg)
-        if crops and replace:
-            _remove_crops(crops)
-        found = _extracted(cfg, source, boxes, model, folder, max_crops, normalize, crops)
+        remove_crops(fresh)  # of an extraction that was killed
+        options = {
+            "max_crops": max_crops,
+            "batch_size": cfg.TEST.IMS_PER_BATCH,
+            "flip": cfg.TEST.FLIP,
+            "amp": build.amp_dtype(cfg, model.device),
+            "scale": scale,
+            "normalize": normalize,
+            "crops_folder": fresh if save_crops else None,
+        }
+        try:
+            for number, track in extract(frames, boxes, model, **options):
+                found[number] = track
+        except BaseException:
+            if found and there:  # which are complete, and stay
+                write_features(folder / "track_features.partial.npz", dict(sorted(found.items())))
+            elif found:
+                _write(folder, found, crops, fresh)
+            if found:
+                name = "track_features.partial.npz" if there else "the files"
+                LOGGER.error("Stopped: %d tracks were complete and are in %s.", len(found), name)
+            remove_crops(fresh)
+            raise
         if not found:
             raise ValueError(
                 f"No box of {tracks} could be cut out of the video, so nothing was made; check "
                 "that they belong together: frames count from 1, boxes are left, top, width, "
                 "height."
             )
-        _write(folder, found)
-    return Extraction(folder, found, crops)
+        _write(folder, found, crops, fresh)
+    return Extraction(folder, dict(sorted(found.items())), crops if save_crops else None)
 
 
-def _extracted(
-    cfg: CfgNode,
-    source: Source,
-    boxes: TrackBoxes,
-    model: Embedder,
-    folder: Path,
-    max_crops: int,
-    normalize: bool,
-    crops: Path | None,
-) -> Tracks:
-    """All tracks, by id; if the work stops on the way, those that were complete are written."""
-    found: Tracks = {}
-    options = {
-        "max_crops": max_crops,
-        "batch_size": cfg.TEST.IMS_PER_BATCH,
-        "flip": cfg.TEST.FLIP,
-        "amp": build.amp_dtype(cfg, model.device),
-        "scale": cfg.TEST.QUERY_SCALE or 1,
-        "normalize": normalize,
-        "crops_folder": crops,
-    }
-    try:
-        for number, track in extract(source, boxes, model, **options):
-            found[number] = track
-    except BaseException:
-        if found:
-            LOGGER.error("Stopped: the %d tracks that were complete are kept.", len(found))
-            _write(folder, dict(sorted(found.items())))
-        raise
-    return dict(sorted(found.items()))
-
-
-def _write(folder: Path, found: Tracks) -> None:
-    files = [folder / f"track_features.{ending}" for ending in ("pkl", "npz")]
+def _write(folder: Path, found: Tracks, crops: Path, fresh: Path) -> None:
+    """Write the tracks `found`; the crops in `fresh`, if any, take the place of those before."""
+    found = dict(sorted(found.items()))
+    files = [folder / f"track_features.{ending}" for ending in ENDINGS]
     for file in files:
         write_features(file, found)
-    files.append(folder / "track_metadata.json")
+    files.append(folder / METADATA)
     write_metadata(files[-1], found)
+    replace_crops(crops, fresh)
     LOGGER.info("Written: %s", ", ".join(map(str, files)))
-
-
-def _remove_crops(folder: Path) -> None:
-    """Take away the crops of an earlier extraction, and nothing else."""
-    for track in folder.glob("track_*"):
-        for file in track.iterdir():
-            if CROP.fullmatch(file.name):
-                file.unlink()
-        if not any(track.iterdir()):
-            track.rmdir()
 
 
 def centralize_track_features(
@@ -154,8 +137,15 @@ def centralize_track_features(
     See `reidtools.tracks.pose2id.centralize_tracks`.
     """
     logbook.set_up_logging()
+    refuse_same(features, output)
     found = centralize_tracks(read_features(features), scope=scope, k1=k1, k2=k2)
     make_folder(Path(output).absolute().parent, "--output")
     write_features(output, found)
     LOGGER.info("Written: %s: %d tracks, neighbours within %s", output, len(found), scope)
     return found
+
+
+def refuse_same(features: str | Path, output: str | Path) -> None:
+    """Raise a ValueError where `output` would replace the `features` that it is made from."""
+    if Path(features).resolve() == Path(output).resolve():
+        raise ValueError(f"{output} is the file that is read; choose another --output.")

@@ -25,16 +25,25 @@ def read_picture(path: str | Path, out: np.ndarray) -> None:
 
     Enlarging is bilinear, shrinking averages areas. A file that is no picture is an OSError.
     """
+    resize_into(decode(path), out)
+
+
+def decode(path: str | Path, *, rgb: bool = True) -> np.ndarray:
+    """The picture at `path`, uint8 (height, width, 3), in OpenCV's order (BGR) if not `rgb`.
+
+    A file that is no picture is an OSError.
+    """
     import cv2
 
     try:
         data = np.fromfile(path, np.uint8)
-        picture = cv2.imdecode(data, cv2.IMREAD_COLOR_RGB) if len(data) else None
+        order = cv2.IMREAD_COLOR_RGB if rgb else cv2.IMREAD_COLOR
+        picture = cv2.imdecode(data, order) if len(data) else None
     except OSError as error:
         raise OSError(f"Cannot read the picture {path} ({error}); restore or remove it.") from error
     if picture is None:
         raise OSError(f"{path} is not a readable picture; restore or remove it.")
-    resize_into(picture, out)
+    return picture
 
 
 class Pictures:

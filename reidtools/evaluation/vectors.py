@@ -162,7 +162,7 @@ def stream(
     model: nn.Module,
     batches: Iterable[dict[str, Any]],
     amp: torch.dtype | None = None,
-    progress: str = "Embedding",
+    progress: str = "",
     *,
     flip: str = "off",
 ) -> Iterator[Part]:
@@ -171,7 +171,7 @@ def stream(
     `model(images)` gives (features, embeddings); the embeddings are what is compared. Images are
     (B, 3, H, W), or (B, T, 3, H, W) for tracklets. The model is put into evaluation mode for the
     time of the call. `amp` is the dtype of autocast, or None. A pass of some seconds shows a bar
-    called `progress` in a terminal.
+    called `progress`, if there is such a name, in a terminal.
 
     Tracklets of any length come frame by frame: where a batch has ``ends`` (B,), whether a picture
     is the last of its tracklet, `model.frames` sees the pictures, and `model.pool` makes a vector
@@ -188,7 +188,9 @@ def stream(
     model.eval()
     tracklets = _Tracklets(model)
     try:
-        for batch in tqdm(batches, desc=progress, unit="batch", leave=False, disable=None, delay=2):
+        quiet = None if progress else True  # None: where there is no terminal
+        bar = {"unit": "batch", "leave": False, "delay": 2}
+        for batch in tqdm(batches, desc=progress, disable=quiet, **bar):
             images, whole = batch["images"], "ends" not in batch
             if join:
                 images = torch.cat([images, images.flip(-1)])

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 import reidtools
 from reidtools.export.formats import FORMATS, INPUT, OUTPUT, Format, quiet
 from reidtools.export.int8 import quantise
+from reidtools.extras import reason
 from reidtools.files import make_folder, write_whole
 from reidtools.modeling import Embedder
 from reidtools.modeling.onnx_network import OnnxNetwork
@@ -36,8 +37,8 @@ class Quantised:
 
     def __str__(self) -> str:
         return (
-            f"{self.path} ({_size(self.bytes)}): int8, cosine to torch {self.mean_cosine:.4f} on "
-            f"average, {self.lowest_cosine:.4f} at the lowest"
+            f"{self.path} ({_size(self.bytes)}): int8, cosine to torch on drawn noise "
+            f"{self.mean_cosine:.4f} on average, {self.lowest_cosine:.4f} at the lowest"
         )
 
 
@@ -163,7 +164,7 @@ def _content(
         raise
     except Exception as error:  # exporters raise whatever comes up
         raise ValueError(
-            f"This network cannot be exported to {form.ending} ({_reason(error)}); try another "
+            f"This network cannot be exported to {form.ending} ({reason(error)}); try another "
             f"format: {', '.join(FORMATS)}."
         ) from error
 
@@ -182,7 +183,7 @@ def _compare(
             pairs = [(network(images), load(images)) for images in _checks(size)]
     except Exception as error:  # checkers and runtimes raise whatever comes up
         raise ValueError(
-            f"The exported network does not run on batches of {CHECKED} ({_reason(error)}), so "
+            f"The exported network does not run on batches of {CHECKED} ({reason(error)}), so "
             f"no file is left; try another format: {', '.join(FORMATS)}."
         ) from error
     difference = max(float((right - given).abs().max()) for right, given in pairs)
@@ -228,15 +229,10 @@ def _quantised(
     except Exception as error:  # the quantiser raises whatever comes up
         raise ValueError(
             f"{source} is written, but its weights cannot be brought to 8 bits "
-            f"({_reason(error)}); use it as it is, without int8."
+            f"({reason(error)}); use it as it is, without int8."
         ) from error
     mean, lowest = float(cosines.mean()), float(cosines.min())
     return Quantised(path, path.stat().st_size, mean, lowest)
-
-
-def _reason(error: Exception) -> str:
-    """The first line of what an error says."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def _size(count: int) -> str:

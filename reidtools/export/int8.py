@@ -23,7 +23,6 @@ def quantise(source: Path, about: Mapping[str, str]) -> bytes:
 
     model = onnx.load(str(source))
     _round_convolutions(model.graph)
-    del model.graph.value_info[:]  # the quantiser transposes weights, and infers shapes anew
     with tempfile.TemporaryDirectory() as folder:
         target = str(Path(folder) / "int8.onnx")
         # Unsigned weights: signed ones overflow on CPUs without VNNI unless given 7 bits.

@@ -83,10 +83,15 @@ class Embedder(nn.Module):
                 "This model does not know its pictures; load it with reidtools.load, or build it "
                 "with a Preparation."
             )
-        picture = np.ascontiguousarray(frame)
         if not isinstance(frame, np.ndarray):
-            picture = np.asarray(frame.convert("RGB"))[:, :, ::-1]
-        crops = cut(picture, getattr(detections, "xyxy", detections))
+            if not hasattr(frame, "convert"):
+                raise ValueError(
+                    f"A frame is an array uint8 (height, width, 3) or a picture of Pillow, not a "
+                    f"{type(frame).__name__}; the call is extract_features(detections, frame)."
+                )
+            frame = np.asarray(frame.convert("RGB"))[:, :, ::-1]
+        boxes = getattr(detections, "xyxy", detections)
+        crops = cut(frame, boxes.cpu() if isinstance(boxes, Tensor) else boxes)
         rows = [row for row, crop in enumerate(crops) if crop is not None]
         found = np.zeros((len(crops), self.dim), np.float32)
         training = self.training

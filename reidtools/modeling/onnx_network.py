@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from reidtools.extras import require
+from reidtools.extras import reason, require
 
 LOGGER = logging.getLogger("reidtools")
 KINDS = {
@@ -25,7 +25,8 @@ class OnnxNetwork(nn.Module):
     It cannot be trained. Any B will do, also where the file is fixed to another one. `size` is the
     height and width the file is fixed to, None if it takes several; `metadata` is what its writer
     says of it. `fingerprint` is the one in `metadata`, so that a network and its exported file are
-    one model; of a file without it, or with rounded weights, it is the SHA-256.
+    one model; of a file without it, or whose metadata say that its weights were rounded, it is the
+    SHA-256.
 
     `device` is where it runs: the CPU, on as many threads as torch has now, or CUDA, which takes
     the package onnxruntime-gpu. Raises ImportError without onnxruntime, FileNotFoundError, and
@@ -76,9 +77,11 @@ class OnnxNetwork(nn.Module):
             except Exception as error:  # onnxruntime has no class of its own for what goes wrong
                 shape = " x ".join(str(side) for side in filled.shape)
                 raise ValueError(
-                    f"{self.name} cannot be run on pictures {shape} ({_first_line(error)}); use "
+                    f"{self.name} cannot be run on pictures {shape} ({reason(error)}); use "
                     "the size that it was exported with, and smaller batches."
                 ) from error
+            if not vectors.ndim:
+                return vectors  # no vectors, as is told then
             if vectors.shape[2:] == (1, 1):  # pooled, with the sides of the map kept
                 vectors = vectors[:, :, 0, 0]
             found.append(vectors[: len(part)].astype(np.float32, copy=False))
@@ -122,6 +125,16 @@ class OnnxNetwork(nn.Module):
         return None if any(rounded) else self.metadata.get("fingerprint")
 
 
+def runs_on(device: torch.device) -> bool:
+    """Whether the onnxruntime that is installed runs on such a `device`."""
+    if device.type != "cuda":
+        return device.type == "cpu"
+    require("onnxruntime", "Running an ONNX file takes onnxruntime", "export")
+    import onnxruntime
+
+    return "CUDAExecutionProvider" in onnxruntime.get_available_providers()
+
+
 def is_onnx(path: str | Path) -> bool:
     """Whether `path` is called as ONNX files are."""
     return Path(path).suffix.lower() == ".onnx"
@@ -160,7 +173,7 @@ def _session(path: Path, device: torch.device, *, to_run: bool = True) -> Any:
         settings.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     providers: list[Any] = ["CPUExecutionProvider"]
     if device.type == "cuda":
-        if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
+        if not runs_on(device):
             raise ImportError(
                 "The onnxruntime that is installed has no CUDA; install onnxruntime-gpu in its "
                 "place, or set MODEL.DEVICE cpu."
@@ -173,7 +186,7 @@ def _session(path: Path, device: torch.device, *, to_run: bool = True) -> Any:
     except Exception as error:  # onnxruntime has a class for each reason and none for them all
         raise ValueError(
             f"{path} cannot be run by onnxruntime {onnxruntime.__version__}: it is no ONNX file, "
-            f"is cut short or too new ({_first_line(error)}); install a newer onnxruntime, or "
+            f"is cut short or too new ({reason(error)}); install a newer onnxruntime, or "
             "export, download or copy the file again."
         ) from error
     if device.type == "cuda" and "CUDAExecutionProvider" not in session.get_providers():
@@ -189,10 +202,6 @@ def _existing(path: str | Path) -> Path:
     if not path.is_file():
         raise FileNotFoundError(f"There is no ONNX file at {path}; check the path.")
     return path
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def _sha256(path: Path) -> str:

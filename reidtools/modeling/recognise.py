@@ -33,7 +33,8 @@ class Network(NamedTuple):
     """A backbone and a head by their names, with the options that are not as by default.
 
     `layout` says whose names the file uses; `notes` are sentences on what its tensors cannot tell,
-    `doubts` sentences on what speaks against them.
+    `doubts` sentences on what speaks against them. `pixels` are the mean and the deviation, from 0
+    to 1, of the pictures that the network was trained on, where the file or timm tells.
     """
 
     layout: str
@@ -43,6 +44,7 @@ class Network(NamedTuple):
     head_options: dict[str, Any]
     notes: tuple[str, ...] = ()
     doubts: tuple[str, ...] = ()
+    pixels: tuple[list[float], list[float]] | None = None
 
     def __str__(self) -> str:
         name = self.backbone_options.get("timm_name")
@@ -72,7 +74,8 @@ def recognise(state: dict[str, Tensor], file_name: str = "") -> Network:
             doubts: tuple[str, ...] = ()
             if hint not in ("", name):
                 doubts = (f"The file's name says {hint}, but its tensors are those of {name}.",)
-            return Network(layout.name, name, chosen, head, head_options, notes, doubts)
+            pixels = _pixels(state, chosen.get("timm_name") or _timm_name(file_name))
+            return Network(layout.name, name, chosen, head, head_options, notes, doubts, pixels)
         if fitted.matched and (nearest is None or len(fitted.matched) > nearest[0]):
             nearest = len(fitted.matched), chosen.get("timm_name", name), fitted
     closest = f" The nearest is {nearest[1]} with {head} ({nearest[2]})." if nearest else ""
@@ -122,16 +125,32 @@ def _head(entries: dict[str, Tensor]) -> tuple[str, dict[str, Any]]:
 def _candidates(
     hint: str, file_name: str, layout: Layout, entries: dict[str, Tensor]
 ) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Backbones with options, the one that the file's name says first, and timm's if it says so."""
+    """Backbones with options, first the one that the file's name says, ours or timm's."""
     names = [name for name in BACKBONES if name != "timm"]
     fc = any(name.startswith("backbone.fc.") for name in entries)
+    # Some of timm's have the tensors of a network of ours, and compute something else.
+    if (timm_name := _timm_name(file_name)) and timm_name not in names:
+        yield "timm", {"timm_name": timm_name}
     for name in sorted(names, key=lambda name: name != hint):
         chosen = customs(layout.name, name)
         if "fc" in options(BACKBONES[name]) and not fc:
             chosen["fc"] = False
         yield name, chosen
-    if timm_name := _timm_name(file_name):
-        yield "timm", {"timm_name": timm_name}
+
+
+def _pixels(state: dict[str, Tensor], timm_name: str) -> tuple[list[float], list[float]] | None:
+    """Mean and deviation, from 0 to 1, as old FastReID files keep them, or timm knows them."""
+    kept = [state.get(f"pixel_{name}") for name in ("mean", "std")]
+    if all(values is not None and values.numel() == 3 for values in kept):
+        scale = 255 if max(values.max() for values in kept) > 3 else 1
+        mean, std = ([round(v / scale, 6) for v in values.flatten().tolist()] for values in kept)
+        return mean, std
+    if timm_name:
+        import timm
+
+        told = timm.get_pretrained_cfg(timm_name, allow_unregistered=True)
+        return (list(told.mean), list(told.std)) if told else None
+    return None
 
 
 def _timm_name(file_name: str) -> str:

@@ -6,6 +6,7 @@ of another shape, and the caller decides what is good enough.
 
 import codecs
 import re
+import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from pickle import UnpicklingError
@@ -15,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from reidtools.extras import reason
 from reidtools.modeling.embedder import Embedder
 from reidtools.modeling.layouts import layout_of, translate
 
@@ -38,6 +40,11 @@ def read(path: str | Path) -> dict[str, Any]:
             f"{path} is a web page, not weights: the server sent a page (a quota of Google Drive, "
             "a login) instead of the file. Delete it and download it again, or in a browser."
         )
+    if what := _program(path):
+        raise ValueError(
+            f"{path} is a file of {what}, which runs as it is, and no file of weights; name the "
+            "checkpoint that it was made from, or an ONNX file."
+        )
     try:
         content = _load(path)
     except Exception as error:  # on damaged bytes the unpickler raises whatever comes up
@@ -54,6 +61,17 @@ def read(path: str | Path) -> dict[str, Any]:
     if not isinstance(content, dict) or not state_of(content):
         raise ValueError(f"{path} holds no tensors with names; give a file with a state dict.")
     return content
+
+
+def _program(path: Path) -> str:
+    """Whose network a file holds in place of weights; empty if none is recognised."""
+    if not zipfile.is_zipfile(path):
+        return ""
+    with zipfile.ZipFile(path) as archive:
+        names = [name.partition("/")[2] for name in archive.namelist()]
+    if any(name.startswith("code/") for name in names):
+        return "TorchScript"
+    return "torch.export" if any(name.startswith("models/") for name in names) else ""
 
 
 def _load(path: Path) -> Any:
@@ -85,7 +103,10 @@ def state_of(checkpoint: dict[str, Any]) -> dict[str, Tensor]:
         if isinstance(checkpoint.get(key), dict):
             checkpoint = checkpoint[key]
             break
-    state = {name: value for name, value in checkpoint.items() if isinstance(value, Tensor)}
+    items = checkpoint.items()
+    state = {
+        name: value for name, value in items if isinstance(value, Tensor) and str(name) == name
+    }
     if all(name.startswith("module.") for name in state):
         return {name.removeprefix("module."): value for name, value in state.items()}
     return state
@@ -221,9 +242,8 @@ def load_pretrained(backbone: nn.Module, path: str | Path = "") -> Fit:
         try:
             state = backbone.fetch()
         except Exception as error:  # each downloader has errors of its own
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise OSError(
-                f"Could not download weights of {name} ({reason}); pass a local file with "
+                f"Could not download weights of {name} ({reason(error)}); pass a local file with "
                 "MODEL.BACKBONE.PRETRAIN_PATH, or train from scratch with "
                 "MODEL.BACKBONE.PRETRAIN False."
             ) from error

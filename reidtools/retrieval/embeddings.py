@@ -8,6 +8,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from reidtools.extras import reason
 from reidtools.files import make_folder, write_json, write_whole
 from reidtools.retrieval.model import check_same
 
@@ -85,8 +86,9 @@ def _load(path: Path) -> np.ndarray:
     except OSError as error:
         raise OSError(f"{path} cannot be read ({error.strerror or error}); {CURE}.") from error
     except Exception as error:  # torn headers raise a dozen kinds, from SyntaxError to MemoryError
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ValueError(f"{path} is torn or no array ({reason.rstrip('.')}); {CURE}.") from error
+        raise ValueError(
+            f"{path} is torn or no array ({reason(error).rstrip('.')}); {CURE}."
+        ) from error
     return found
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from torch.nn import functional as F
 
 from reidtools.evaluation.vectors import Vectors
+from reidtools.extras import reason
 from reidtools.files import make_folder, write_whole
 
 SIDES = ("query", "gallery")
@@ -70,8 +71,9 @@ def read_matlab(path: str | Path) -> tuple[Vectors | None, Vectors, dict[str, An
     except KeyError as error:
         raise ValueError(f"{path} has no {error.args[0]}, so it is no index; {CURE}.") from error
     except Exception as error:  # scipy, zlib and NumPy raise a dozen kinds for torn files
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ValueError(f"{path} is torn or no index ({reason.rstrip('.')}); {CURE}.") from error
+        raise ValueError(
+            f"{path} is torn or no index ({reason(error).rstrip('.')}); {CURE}."
+        ) from error
     query, gallery = sides
     if gallery is None:
         raise ValueError(f"The gallery in {path} is empty; {CURE}.")

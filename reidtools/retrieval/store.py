@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from reidtools.extras import reason
 from reidtools.files import make_folder, write_json
 from reidtools.retrieval.sums import CURE, check, write_summed
 
@@ -91,8 +92,8 @@ def _open(folder: Path, manifest: Mapping[str, Any], verify: bool) -> Parts:
     except FileNotFoundError:
         raise
     except Exception as error:  # faiss raises RuntimeError, NumPy a dozen kinds
-        reason = str(error).splitlines()[0]
-        raise ValueError(f"The gallery in {folder} cannot be read ({reason}); {CURE}.") from error
+        why = reason(error)
+        raise ValueError(f"The gallery in {folder} cannot be read ({why}); {CURE}.") from error
     count, dim = manifest["count"], manifest["dim"]
     found = (index.ntotal, index.d), names.shape, people.shape
     if found != ((count, dim), (count,), (count, 2)) or names.dtype.kind != "S":

@@ -27,13 +27,12 @@ class Match(NamedTuple):
 
 
 class Conflict(NamedTuple):
-    """Two tracks of one camera that have one global id, and so many frames in common."""
+    """Two tracks of one camera that have one global id, and overlap in time."""
 
     camera: str
     track1: int
     track2: int
     global_id: int
-    frames: int
 
 
 def similarity(a: np.ndarray, b: np.ndarray | None = None) -> np.ndarray:
@@ -114,7 +113,7 @@ def associate_by_assignment(
     if not matches:
         LOG.warning(
             "No two tracks are taken for one person: the highest similarity is %.3f and the "
-            "threshold %g; lower it if that is one.",
+            "threshold %g; lower it if that is one, and see that one model made all files.",
             best,
             threshold,
         )
@@ -164,20 +163,21 @@ def associate_by_clusters(
 
 
 def conflicts(cameras: Mapping[str, Tracks], ids: Ids) -> list[Conflict]:
-    """Pairs of tracks with one id that one camera saw in the same frame: they are two people.
+    """Pairs of tracks with one id that one camera saw at the same time: they are two people.
 
-    Frames that were not extracted are not known, so that what is not found may still be one.
+    The time of a track is that from its first crop to its last. Within it the tracker may have lost
+    somebody, and called him otherwise for a while; that is rare.
     """
     found = []
     for camera, tracks in cameras.items():
         members: dict[int, list[int]] = {}
         for number in sorted(tracks):
             members.setdefault(ids[camera][number], []).append(number)
+        spans = {n: (min(t.frame_indices), max(t.frame_indices)) for n, t in tracks.items()}
         for global_id, numbers in members.items():
             for one, two in combinations(numbers, 2):
-                both = set(tracks[one].frame_indices) & set(tracks[two].frame_indices)
-                if both:
-                    found.append(Conflict(camera, one, two, global_id, len(both)))
+                if max(spans[one][0], spans[two][0]) <= min(spans[one][1], spans[two][1]):
+                    found.append(Conflict(camera, one, two, global_id))
     return found
 
 

@@ -8,6 +8,7 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 
 from reidtools.files import write_json, write_whole
+from reidtools.tracks import safe_pickle
 
 
 class TrackFeatures(NamedTuple):
@@ -23,6 +24,18 @@ class TrackFeatures(NamedTuple):
 
 
 Tracks = dict[int, TrackFeatures]
+
+
+def features_of(crops: np.ndarray, frames: list[int], *, unit: bool) -> TrackFeatures:
+    """A track of the `crops` (n, D) in `frames`: their mean; with `unit` all have length 1."""
+    if unit:
+        crops = _of_length_1(crops)
+    mean = crops.mean(0)
+    return TrackFeatures(_of_length_1(mean) if unit else mean, crops, frames)
+
+
+def _of_length_1(vectors: np.ndarray) -> np.ndarray:
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-12)
 
 
 def write_features(path: str | Path, tracks: Mapping[int, TrackFeatures]) -> None:
@@ -67,7 +80,9 @@ def read_features(path: str | Path) -> Tracks:
     try:
         with path.open("rb") as file:
             found = _read_archive(file) if path.suffix == ".npz" else _read_pickle(file)
-        tracks = {int(number): _track(entry) for number, entry in found.items()}
+        tracks = {_id(number): _track(entry) for number, entry in found.items()}
+        if len(tracks) < len(found):
+            raise ValueError("two tracks have one id")
     except Exception as error:  # pickle, zipfile and NumPy raise whatever comes up
         raise ValueError(
             f"{path} holds no features of tracks ({error}); make it with tools/extract_tracks.py."
@@ -76,7 +91,7 @@ def read_features(path: str | Path) -> Tracks:
     if not tracks or len(dims) > 1:
         what = f"vectors of {dims} values" if tracks else "no track"
         raise ValueError(f"{path} has {what}; extract the features again, with one model.")
-    bad = [n for n, track in tracks.items() if not np.isfinite(track.all_features).all()]
+    bad = [n for n, t in tracks.items() if not all(np.isfinite(part).all() for part in t[:2])]
     if bad:
         raise ValueError(
             f"{len(bad)} tracks in {path} have values that are no numbers (first: {bad[:5]}); "
@@ -85,11 +100,17 @@ def read_features(path: str | Path) -> Tracks:
     return tracks
 
 
+def _id(number: Any) -> int:
+    if isinstance(number, float) and number % 1:
+        raise ValueError(f"{number} is no id of a track")
+    return int(number)
+
+
 def _track(entry: Mapping[str, Any]) -> TrackFeatures:
     every = np.atleast_2d(np.asarray(entry["all_features"], np.float32))
     frames = [int(frame) for frame in entry["frame_indices"]]
     mean = np.asarray(entry["features"], np.float32)
-    if len(frames) != len(every) or not len(every) or mean.shape != every.shape[1:]:
+    if len(frames) != len(every) or not every.size or mean.shape != every.shape[1:]:
         raise ValueError(
             f"a track has features {mean.shape}, all_features {every.shape} and {len(frames)} "
             "frame_indices"
@@ -129,6 +150,10 @@ def _read_archive(file: BinaryIO) -> dict[int, dict[str, Any]]:
         every, frames, means = (
             saved[name] for name in ("all_features", "frame_indices", "features")
         )
+        if len({len(frames), len(every), saved["counts"].sum()}) > 1:
+            raise ValueError("its arrays have different lengths")
+        if len(set(saved["ids"].tolist())) < len(saved["ids"]):
+            raise ValueError("two tracks have one id")
         return {
             number: {
                 "features": mean,
@@ -139,29 +164,8 @@ def _read_archive(file: BinaryIO) -> dict[int, dict[str, Any]]:
         }
 
 
-class _Unpickler(pickle.Unpickler):
-    """Arrays and numbers only: a pickle may otherwise run whatever its author wants."""
-
-    SAFE = frozenset({("_codecs", "encode")}) | frozenset(  # bytes, in protocols 0 to 2
-        (f"numpy{home}", name)
-        for home, names in {
-            "": ("ndarray", "dtype"),
-            ".core.multiarray": ("_reconstruct", "scalar"),
-            "._core.multiarray": ("_reconstruct", "scalar"),
-            ".core.numeric": ("_frombuffer",),
-            "._core.numeric": ("_frombuffer",),
-        }.items()
-        for name in names
-    )
-
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) in self.SAFE:
-            return super().find_class(module, name)
-        raise ValueError(f"it asks for {module}.{name}, which is not loaded from a pickle")
-
-
 def _read_pickle(file: BinaryIO) -> dict[int, dict[str, Any]]:
-    found = _Unpickler(file).load()
+    found = safe_pickle.load(file)
     if not isinstance(found, dict):
         raise ValueError(f"it holds a {type(found).__name__}")
     return found

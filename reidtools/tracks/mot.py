@@ -5,6 +5,7 @@ import logging
 import re
 from array import array
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,7 +16,8 @@ COLUMNS = 7  # frame, id, left, top, width, height, confidence; what follows is 
 NEEDED = COLUMNS - 1
 
 
-class TrackBoxes(NamedTuple):
+@dataclass(frozen=True)
+class TrackBoxes:
     """Rows of a file of tracks, in its order.
 
     `frames` int64 (N,), counted from 1; `ids` int64 (N,); `boxes` float64 (N, 4), left, top, right,
@@ -27,8 +29,26 @@ class TrackBoxes(NamedTuple):
     boxes: np.ndarray
     confidences: np.ndarray
 
+    def __post_init__(self):
+        for name, kind in (("frames", int), ("ids", int), ("boxes", float), ("confidences", float)):
+            object.__setattr__(self, name, np.asarray(getattr(self, name), kind))
+        count = len(self.frames)
+        if not count or min(self.frames) < 1:
+            raise ValueError("There are no boxes, or a frame below 1; frames count from 1.")
+        if self.boxes.shape != (count, 4) or {len(self.ids), len(self.confidences)} != {count}:
+            raise ValueError(
+                f"Boxes {self.boxes.shape} of {count} frames, {len(self.ids)} ids and "
+                f"{len(self.confidences)} confidences do not fit; give one of each for every box."
+            )
+
     def __len__(self) -> int:
         return len(self.frames)
+
+    def rows(self, which: np.ndarray) -> "TrackBoxes":
+        """Only these rows, by their numbers or a mask, in this order."""
+        return TrackBoxes(
+            self.frames[which], self.ids[which], self.boxes[which], self.confidences[which]
+        )
 
 
 def read_tracks(path: str | Path, min_confidence: float | None = None) -> TrackBoxes:
@@ -84,20 +104,20 @@ def _rows(text: str) -> tuple[np.ndarray, Counter[str]]:
     """The rows (N, 7) of numbers, and how many lines were left out for what."""
     values, flaws, first = array("d"), Counter[str](), {}
     for number, line in enumerate(text.splitlines(), 1):
-        words = re.split(r"[,\s]+", line.strip().strip(","))
+        words = re.split(r"\s*,\s*|\s+", line.strip().rstrip(", "))
         if words == [""] or words[0].startswith("#"):
             continue
         try:
-            row = [float(word) for word in words[:COLUMNS]]
+            row = [float(word.replace("_", "no ")) for word in words[:COLUMNS]]
         except ValueError:
-            why = "are not numbers"
+            why = "are no rows of numbers"
         else:
             row += [1.0] * (len(row) == NEEDED)
             finite = all(abs(value) < 2**53 for value in row)  # NaN is not, either
             why = (
                 "have fewer than six columns"
                 if len(row) < COLUMNS
-                else "have values that are no numbers, or endless"
+                else "have NaN or infinite values"
                 if not finite
                 else "have a frame or id that is no whole number, or a frame below 1"
                 if row[0] < 1 or row[0] % 1 or row[1] % 1
@@ -106,7 +126,7 @@ def _rows(text: str) -> tuple[np.ndarray, Counter[str]]:
         if not why:
             values.extend(row)
             continue
-        if number == 1 and why == "are not numbers":
+        if number == 1 and re.match("[A-Za-z]", words[0]):
             continue  # names of columns
         flaws[why] += 1
         first.setdefault(why, number)

@@ -6,7 +6,7 @@ import numpy as np
 
 from reidtools.evaluation import Vectors, centralize
 from reidtools.registry import choose
-from reidtools.tracks.features import TrackFeatures, Tracks
+from reidtools.tracks.features import TrackFeatures, Tracks, features_of
 
 SCOPES = {"track": False, "all": True}
 
@@ -27,9 +27,7 @@ def centralize_tracks(
     ends = np.cumsum([len(crops) for crops in every])[:-1]
     found = {}
     for (number, track), crops in zip(tracks.items(), np.split(done, ends), strict=True):
-        mean = crops.mean(0)
-        mean /= max(np.linalg.norm(mean), 1e-12)
-        found[number] = TrackFeatures(mean, crops, track.frame_indices)
+        found[number] = features_of(crops, track.frame_indices, unit=True)
     return found
 
 

@@ -42,7 +42,8 @@ def bare(backbone, **options):
 @pytest.mark.parametrize("manifest", OSNETS)
 def test_every_osnet_of_torchreid_by_its_tensors_alone(manifest):
     found = recognise(listed(manifest))
-    assert found == ("torchreid", manifest.removeprefix("torchreid."), {}, "Linear", {}, (), ())
+    name = manifest.removeprefix("torchreid.")
+    assert found == ("torchreid", name, {}, "Linear", {}, (), (), None)
 
 
 def test_there_are_six_of_them():
@@ -191,3 +192,19 @@ def test_looking_draws_no_random_numbers():
     before = torch.random.get_rng_state()
     recognise(bare("resnet18"))
     assert torch.equal(torch.random.get_rng_state(), before)
+
+
+def test_a_network_of_timm_that_has_our_tensors_is_timm_s():
+    """resnetaa50 has the tensors of a ResNet-50, and blurs before it halves a map."""
+    timm = pytest.importorskip("timm")
+    state = timm.create_model("resnetaa50").state_dict()
+    found = recognise(state, "resnetaa50.pth")
+    assert (found.backbone, found.backbone_options) == ("timm", {"timm_name": "resnetaa50"})
+    assert recognise(state, "mine.pth").backbone == "resnet50"  # nothing tells
+
+
+def test_the_mean_and_deviation_of_pixels_are_those_the_file_or_timm_tells():
+    timm = pytest.importorskip("timm")
+    vit = timm.create_model("vit_small_patch16_224").state_dict()
+    assert recognise(vit, "vit_small_patch16_224.pth").pixels == ([0.5] * 3, [0.5] * 3)
+    assert recognise(vit, "mine.pth").pixels is None

@@ -126,11 +126,12 @@ def test_a_vector_of_zeros_is_nobody(caplog):
     assert associate_by_clusters(cameras, eps=2)[0] == ids
 
 
-def test_two_tracks_of_one_frame_are_two_people():
-    frames = {1: [1, 2, 3], 2: [3, 4], 3: [5, 6]}
+def test_two_tracks_of_one_time_are_two_people():
+    """Of track 1 the frames 1 and 3 were looked at, of track 2 the frames 2 and 4."""
+    frames = {1: [1, 3], 2: [2, 4], 3: [5, 6]}
     cameras = {"a": camera(frames, t1=0, t2=1, t3=2), "b": camera(t1=1)}
     ids, _ = associate_by_clusters(cameras)
-    assert conflicts(cameras, ids) == [Conflict("a", 1, 2, 1, 1)]  # frame 3, and id 1
+    assert conflicts(cameras, ids) == [Conflict("a", 1, 2, 1)]
     apart = {"a": {1: 1, 2: 2, 3: 1}, "b": {1: 1}}
     assert conflicts(cameras, apart) == []
 

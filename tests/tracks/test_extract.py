@@ -62,21 +62,56 @@ def test_a_batch_holds_crops_of_many_tracks(film, model):
     assert sizes == [8, 8, 6]  # 8 + 8 + 6 boxes, without regard to whom they show
 
 
-def test_tracks_come_as_soon_as_they_are_complete(model):
+def test_tracks_come_soon_after_they_are_complete(model):
+    """Also where the crops of the whole film would fit into one batch."""
     shown = []
 
     def camera():
-        for number in range(1, 101):
+        for number in range(1, 3001):
             shown.append(number)
             yield draw([(4, 4, 8, 8, RED)])
 
-    frames = np.repeat(np.arange(1, 101), 1)
-    ids = (frames - 1) // 10
-    boxes = np.tile([4.0, 4, 12, 12], (100, 1))
-    found = extract(camera(), TrackBoxes(frames, ids, boxes, np.ones(100)), model, batch_size=5)
-    number, _ = next(found)
-    assert number == 0 and len(shown) < 60  # the reader is some batches ahead, not at the end
-    assert [number for number, _ in found] == list(range(1, 10))
+    frames = np.array([1, 5, 9, 2900])
+    boxes = TrackBoxes(
+        frames, np.array([7, 7, 7, 8]), np.tile([4.0, 4, 12, 12], (4, 1)), np.ones(4)
+    )
+    found = extract(camera(), boxes, model)
+    number, track = next(found)
+    assert number == 7 and track.frame_indices == [1, 5, 9]
+    assert len(shown) < 2000  # the reader is some hundred frames ahead, not at the end
+    assert [number for number, _ in found] == [8] and len(shown) == 2900
+
+
+def test_whoever_stops_listening_stops_the_reader(model):
+    shown = []
+
+    def camera():
+        for number in range(1, 100_001):
+            shown.append(number)
+            yield draw([(4, 4, 8, 8, RED)])
+
+    ends = np.array([1, 100_000])
+    boxes = TrackBoxes(ends, ends, np.tile([4.0, 4, 12, 12], (2, 1)), np.ones(2))
+    found = extract(camera(), boxes, model)
+    next(found)
+    found.close()
+    assert len(shown) < 5000
+
+
+def test_a_film_that_breaks_gives_what_was_complete_before(model):
+    def camera():
+        for _ in range(899):
+            yield draw([(4, 4, 8, 8, RED)])
+        raise OSError("The camera is gone; plug it in.")
+
+    frames = np.array([1, 20, 30, 880, 950])
+    ids = np.array([1, 1, 2, 3, 3])
+    boxes = TrackBoxes(frames, ids, np.tile([4.0, 4, 12, 12], (5, 1)), np.ones(5))
+    found = []
+    with pytest.raises(OSError, match="plug it in"):
+        for number, _ in extract(camera(), boxes, model):
+            found.append(number)
+    assert found == [1, 2]
 
 
 def test_the_mean_of_crops_is_not_normalised_unless_asked_for(model):
@@ -114,7 +149,7 @@ def test_a_video_that_ends_early_keeps_what_it_showed(film, model, caplog):
 def test_a_broken_frame_in_the_middle_is_left_out(film, model, caplog):
     (film[0] / "000004.png").write_bytes(b"broken")
     assert dict(extract(*film, model))[2].frame_indices == [1, 2, 3, 5, 6, 7, 8]
-    assert "000004.png, is not a readable picture" in caplog.text
+    assert "000004.png is not a readable picture" in caplog.text
 
 
 def test_two_boxes_of_a_track_in_a_frame_both_count(model, tmp_path):

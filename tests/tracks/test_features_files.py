@@ -54,6 +54,50 @@ def test_a_pickle_that_would_run_something_is_refused(tmp_path):
     assert not (tmp_path / "made").exists()
 
 
+def forged(*opcodes):
+    return b"".join((b"\x80\x04", *opcodes, b"."))
+
+
+def test_a_pickle_that_would_reach_into_memory_is_refused(tmp_path):
+    """Arrays of objects made of bytes, through NumPy's constructors, would be pointers anywhere."""
+    arrays = {
+        "called": b"cnumpy\nndarray\n(K\x02\x85cnumpy\ndtype\n\x8c\x01O\x85RC@" + b"A" * 64 + b"tR",
+        "objects": b"cnumpy._core.multiarray\n_reconstruct\n(cnumpy\nndarray\nK\x00\x85C\x01btR"
+        b"(K\x01K\x02\x85cnumpy\ndtype\n\x8c\x02O8\x85R\x89C\x10" + b"A" * 16 + b"tb",
+        "too large": b"cnumpy._core.multiarray\n_reconstruct\n(cnumpy\nndarray\nK\x00\x85C\x01btR"
+        b"(K\x01J\xff\xff\xff\x7f\x85cnumpy\ndtype\n\x8c\x02f4\x85R\x89C\x04AAAAtb",
+    }
+    for array in arrays.values():
+        (tmp_path / "x.pkl").write_bytes(forged(b"}K\x01}\x8c\x0call_features", array, b"ss"))
+        with pytest.raises(ValueError, match="holds no features of tracks"):
+            read_features(tmp_path / "x.pkl")
+
+
+@pytest.mark.parametrize("kind", [">f4", "<f8", "float16"])
+def test_other_kinds_and_orders_of_numbers_are_read(tmp_path, kind):
+    rows = {1: {"features": np.ones(3, kind), "frame_indices": [4, 5]}}
+    rows[1]["all_features"] = np.asfortranarray(np.array([[1, 2, 3], [4, 5, 6]], kind))
+    for protocol in (0, 2, 4, 5):
+        (tmp_path / "x.pkl").write_bytes(pickle.dumps(rows, protocol))
+        found = read_features(tmp_path / "x.pkl")[1]
+        assert found.all_features.tolist() == [[1, 2, 3], [4, 5, 6]]
+        assert found.all_features.dtype == np.float32
+
+
+def test_ids_that_become_one_and_arrays_that_do_not_fit_are_refused(tmp_path):
+    one = TRACKS[2]._asdict()
+    for rows in ({"1": one, 1: one}, {1.5: one}):
+        (tmp_path / "x.pkl").write_bytes(pickle.dumps(rows))
+        with pytest.raises(ValueError, match="one id|no id"):
+            read_features(tmp_path / "x.pkl")
+    write_features(tmp_path / "x.npz", TRACKS)
+    for name, value in (("counts", [1, 1]), ("ids", [3, 3])):
+        arrays = dict(np.load(tmp_path / "x.npz"))
+        np.savez(tmp_path / "y.npz", **arrays | {name: np.array(value)})
+        with pytest.raises(ValueError, match="different lengths|one id"):
+            read_features(tmp_path / "y.npz")
+
+
 def test_metadata_say_how_many_crops_there_are(tmp_path):
     write_metadata(tmp_path / "m.json", TRACKS)
     found = json.loads((tmp_path / "m.json").read_text())

@@ -44,9 +44,9 @@ def test_bad_lines_are_told_with_their_place_and_left_out(tmp_path, caplog):
         assert read_tracks(written(tmp_path, text)).ids.tolist() == [1]
     (message,) = caplog.messages
     assert "1 have fewer than six columns (first: line 2)" in message
-    assert "1 have values that are no numbers, or endless (first: line 3)" in message
+    assert "1 have NaN or infinite values (first: line 3)" in message
     assert "2 have a frame or id that is no whole number, or a frame below 1" in message
-    assert "1 are not numbers (first: line 6)" in message
+    assert "1 are no rows of numbers (first: line 6)" in message
     assert "1 have no id, while others have one" in message
 
 
@@ -101,3 +101,9 @@ def test_seqinfo_of_a_sequence_and_above_its_frames(tmp_path):
 def test_rows_keep_the_order_of_the_file(tmp_path):
     lines = [f"{frame},{frame % 3},0,0,1,1" for frame in (5, 2, 9, 1)]
     assert np.array_equal(read_tracks(written(tmp_path, "\n".join(lines))).frames, [5, 2, 9, 1])
+
+
+def test_an_empty_column_is_no_number(tmp_path, caplog):
+    text = "1,2,,4,50,60,0.9,-1\n1,3,1,2,3,4,\n"
+    assert read_tracks(written(tmp_path, text)).ids.tolist() == [3]
+    assert "1 are no rows of numbers (first: line 1)" in caplog.text

@@ -7,7 +7,14 @@ from reidtools.tracks.video import open_frames
 
 
 def numbers(source, wanted=range(1, 100)):
-    return [number for number, _ in open_frames(source).read(set(wanted))]
+    return [number for number, _ in seen(source, wanted)]
+
+
+def seen(source, wanted):
+    """Number and picture of the wanted frames that there are."""
+    found = list(open_frames(source).read(set(wanted)))
+    assert [number for number, _ in found] == sorted({number for number, _ in found})
+    return [(number, picture) for number, picture in found if picture is not None]
 
 
 @pytest.fixture
@@ -25,7 +32,7 @@ def test_a_video_is_read_in_order_and_only_what_is_wanted(video):
     path, shades = video
     frames = open_frames(path)
     assert frames.length == 20
-    found = dict(frames.read({2, 3, 17}))
+    found = dict(seen(path, {2, 3, 17}))
     assert list(found) == [2, 3, 17]
     for number, picture in found.items():
         assert picture.shape == (48, 64, 3) and picture.dtype == np.uint8
@@ -48,7 +55,8 @@ def test_no_frame_is_decoded_twice_or_beyond_the_last_wanted(video, monkeypatch)
             real.release()
 
     real, frames._video = frames._video, Counting()
-    assert len(list(frames.read({4, 6}))) == 2
+    found = list(frames.read({4, 6}))
+    assert [n for n, picture in found if picture is not None] == [4, 6]
     assert decoded.count("grabbed") == 6 and decoded.count("seen") == 2
 
 
@@ -61,7 +69,7 @@ def test_a_folder_is_numbered_by_its_names(tmp_path, caplog):
         cv2.imwrite(str(tmp_path / f"{number}.png"), scene(number))
     assert numbers(tmp_path) == [5, 6, 10]
     assert "the first is 5" in caplog.text
-    ((_, picture),) = open_frames(tmp_path).read({6})
+    ((_, picture),) = seen(tmp_path, {6})
     assert (picture == scene(6)).all()
 
 
@@ -69,14 +77,14 @@ def test_names_from_zero_are_frames_from_one(tmp_path, caplog):
     for number in (0, 1, 2):
         cv2.imwrite(str(tmp_path / f"{number:06d}.png"), scene(number))
     assert numbers(tmp_path) == [1, 2, 3]
-    ((_, picture),) = open_frames(tmp_path).read({1})
+    ((_, picture),) = seen(tmp_path, {1})
     assert (picture == scene(0)).all() and not caplog.text
 
 
 def test_other_names_count_by_their_order(tmp_path):
     for name in ("b.png", "a.png", "c7.png"):
         cv2.imwrite(str(tmp_path / name), scene(ord(name[0]) - 96))
-    assert [(n, int(p.sum())) for n, p in open_frames(tmp_path).read({1, 2, 3})] == [
+    assert [(n, int(p.sum())) for n, p in seen(tmp_path, {1, 2, 3})] == [
         (n, int(scene(n).sum())) for n in (1, 2, 3)
     ]
 
@@ -120,7 +128,7 @@ def test_arrays_may_come_one_after_the_other_without_end():
             number += 1
             yield np.full((4, 4, 3), number, np.uint8)
 
-    found = {n: int(p[0, 0, 0]) for n, p in open_frames(camera()).read({2, 5})}
+    found = {n: int(p[0, 0, 0]) for n, p in seen(camera(), {2, 5})}
     assert found == {2: 2, 5: 5}
     assert numbers([scene(1), scene(2)]) == [1, 2]
 
@@ -130,7 +138,8 @@ def test_a_broken_picture_is_told_and_left_out(tmp_path, caplog):
     (tmp_path / "000002.png").write_bytes(b"")
     (tmp_path / "000003.png").write_bytes(b"no picture")
     assert numbers(tmp_path) == [1]
-    assert "Frame 2" in caplog.text and "Frame 3" in caplog.text
+    (message,) = caplog.messages
+    assert message.startswith("2 frames cannot be read") and "000002.png" in message
 
 
 @pytest.mark.parametrize("content", [b"", b"this is no video", bytes(5000)])
@@ -145,3 +154,27 @@ def test_what_is_not_there_is_refused(tmp_path):
         open_frames(tmp_path / "film.mp4")
     with pytest.raises(ValueError, match="no frames"):
         open_frames(tmp_path)
+
+
+def test_names_without_zeros_are_in_the_order_of_their_numbers(tmp_path):
+    for number in range(1, 13):
+        cv2.imwrite(str(tmp_path / f"frame_{number}.png"), scene(number))
+    for number, picture in seen(tmp_path, range(1, 13)):
+        assert (picture == scene(number)).all()
+
+
+def test_two_files_of_one_number_are_refused(tmp_path):
+    for name in ("1.png", "000001.png"):
+        cv2.imwrite(str(tmp_path / name), scene(1))
+    with pytest.raises(ValueError, match="Two frames .* remove one"):
+        open_frames(tmp_path)
+
+
+def test_a_list_may_come_one_by_one_and_a_file_that_names_none_is_told(tmp_path):
+    cv2.imwrite(str(tmp_path / "a.png"), scene(1))
+    assert numbers(iter([tmp_path / "a.png"])) == [1]
+    (tmp_path / "mot.txt").write_text("1,1,0,0,5,5\n2,1,0,0,5,5\n")
+    with pytest.raises(FileNotFoundError, match="give a path in each line"):
+        open_frames(tmp_path / "mot.txt")
+    with pytest.raises(ValueError, match="the source is empty"):
+        open_frames([])

@@ -75,7 +75,10 @@ def prepare_tracks(
         for part, files in zip(PARTS, divided, strict=True)
         for file in files
     ]
-    named = "\n".join(f"{source.parent.name}/{source.name}" for source, _ in plan)
+    named = "\n".join(
+        f"{file.parent.name}/{file.name} {(about := file.stat()).st_size} {about.st_mtime_ns}"
+        for file, _ in plan
+    )
     decided = {
         "crops": seen_from(out, crops),
         "train_ratio": train_ratio,
@@ -84,6 +87,8 @@ def prepare_tracks(
         # One more crop, or one that is repaired later, moves those that follow it.
         "files": f"{len(plan)} of {len(parts)} tracks, checksum {zlib.crc32(named.encode()):08x}",
     }
+    if not any(files[0] for _, files in parts.values()):
+        LOG.warning("No track has a crop left to train on; lower query_per_id, or extract more.")
     begin(out, decided)
     for folder in {out / part for part in PARTS} | {place.target.parent for place in plan}:
         make_folder(folder, "place")
