@@ -41,7 +41,7 @@ def extract(
     model: Embedder,
     *,
     max_crops: int = 10,
-    batch_size: int = 128,
+    batch_size: int = 64,
     flip: str = "off",
     amp: torch.dtype | None = None,
     scale: float = 1.0,
