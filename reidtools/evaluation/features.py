@@ -68,7 +68,7 @@ def fingerprint(model: nn.Module) -> str:
     """
     told = [part.fingerprint for part in model.modules() if hasattr(part, "fingerprint")]
     if told:
-        return told[0]
+        return str(told[0])
     digest = hashlib.sha256()
     for name, value in sorted(model.state_dict().items()):
         digest.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())

@@ -152,9 +152,10 @@ def embed(
     parts = [part for part in stream(model, batches, amp, progress, flip=flip) if part.paths]
     if not parts:
         raise ValueError("There are no pictures to embed; look at the folder and its file names.")
-    vectors, pids, camids, paths = zip(*parts, strict=True)
-    joined = (torch.cat(column) for column in (vectors, pids, camids))
-    return Vectors(*joined, [path for some in paths for path in some])
+    vectors = torch.cat([part.vectors for part in parts])
+    pids = torch.cat([part.pids for part in parts])
+    camids = torch.cat([part.camids for part in parts])
+    return Vectors(vectors, pids, camids, [path for part in parts for path in part.paths])
 
 
 @torch.inference_mode()
@@ -204,8 +205,8 @@ def stream(
             if not whole:
                 views, rows, names = tracklets.take(views, rows, batch)
             embeddings = join(*views) if join else views[0]
-            who = (batch[name].cpu()[rows] for name in ("pids", "camids"))
-            yield Part(embeddings.cpu(), *who, names)
+            pids, camids = (batch[name].cpu()[rows] for name in ("pids", "camids"))
+            yield Part(embeddings.cpu(), pids, camids, names)
     finally:
         model.train(training)
 
