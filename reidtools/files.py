@@ -1,9 +1,11 @@
 """Files that are written whole or not at all, and folders that say why they cannot be made."""
 
+import csv
+import io
 import json
 import math
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -44,6 +46,14 @@ def _without_nan(content: Any) -> Any:
     if isinstance(content, dict):
         return {key: _without_nan(value) for key, value in content.items()}
     return None if isinstance(content, float) and not math.isfinite(content) else content
+
+
+def write_csv(path: Path, rows: Iterable[Sequence[object]]) -> None:
+    """Write `rows` as CSV, all or nothing. File names that are not UTF-8 keep their bytes."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    data = text.getvalue().encode(errors="surrogateescape")
+    write_whole(path, lambda file: file.write(data))
 
 
 @contextmanager

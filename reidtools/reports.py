@@ -1,8 +1,7 @@
 """A report as files: metrics.json, the nearest pictures as a table, as pictures, and curves."""
 
-import csv
-import io
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ from yacs.config import CfgNode
 from reidtools.build import size_test
 from reidtools.config.load import plain
 from reidtools.evaluation import Ranking, Report, Vectors
-from reidtools.files import write_json, write_whole
+from reidtools.files import write_csv, write_json
 from reidtools.visualize import curves
 from reidtools.visualize.ranked_lists import write_ranked_lists
 
@@ -24,9 +23,8 @@ def write_report(cfg: CfgNode, report: Report, folder: Path, about: dict[str, An
     files, test = [], cfg.TEST
     for name, ranked in report.ranked.items():
         if test.TOPK:
-            text = nearest_list(*ranked, test.TOPK)
             files.append(folder / f"nearest_{file_word(name)}.csv")
-            write_whole(files[-1], lambda file, text=text: file.write(text.encode()))
+            write_csv(files[-1], nearest_rows(*ranked, test.TOPK))
         if test.VISUALIZE:
             files.append(folder / "visrank" / (file_word(name) if len(report.ranked) > 1 else ""))
             draw_lists(cfg, *ranked, files[-1])
@@ -60,21 +58,17 @@ def settings(cfg: CfgNode) -> dict[str, Any]:
     return {"size": list(size_test(cfg)), **test}
 
 
-def nearest_list(query: Vectors, gallery: Vectors, ranked: Ranking, topk: int) -> str:
-    """The `topk` nearest gallery pictures of every query as CSV."""
-
-    def lines():
-        yield "query", "place", "gallery", "distance", "same person"
-        for row, columns in enumerate(ranked.topk.tolist()):
-            for place, column in enumerate(columns[:topk]):
-                if column >= 0:
-                    same = int(query.pids[row] == gallery.pids[column])
-                    distance = f"{ranked.topk_distances[row, place]:.6f}"
-                    yield query.names([row]), place + 1, gallery.names([column]), distance, same
-
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(lines())
-    return text.getvalue()
+def nearest_rows(
+    query: Vectors, gallery: Vectors, ranked: Ranking, topk: int
+) -> Iterator[tuple[object, ...]]:
+    """Names of columns, and a line for each of the `topk` nearest gallery pictures of a query."""
+    yield "query", "place", "gallery", "distance", "same person"
+    for row, columns in enumerate(ranked.topk.tolist()):
+        for place, column in enumerate(columns[:topk]):
+            if column >= 0:
+                same = int(query.pids[row] == gallery.pids[column])
+                distance = f"{ranked.topk_distances[row, place]:.6f}"
+                yield query.names([row]), place + 1, gallery.names([column]), distance, same
 
 
 def file_word(name: str) -> str:

@@ -232,8 +232,8 @@ def test_ranked_lists_stop_where_the_gallery_does():
     query = Vectors(torch.eye(2), [1, 2], [0, 0], ["a.jpg", "b.jpg"])
     gallery = Vectors(torch.eye(2), [1, 2], [1, 0], ["c.jpg", "d.jpg"])
     ranked = rt.rank(query, gallery, metric="squared_euclidean", topk=2)
-    assert reports.nearest_list(query, gallery, ranked, 2).splitlines()[1:] == [
-        "a.jpg,1,c.jpg,0.000000,1",
-        "a.jpg,2,d.jpg,2.000000,0",
-        "b.jpg,1,c.jpg,2.000000,0",
+    assert list(reports.nearest_rows(query, gallery, ranked, 2))[1:] == [
+        ("a.jpg", 1, "c.jpg", "0.000000", 1),
+        ("a.jpg", 2, "d.jpg", "2.000000", 0),
+        ("b.jpg", 1, "c.jpg", "2.000000", 0),
     ]

@@ -1,11 +1,9 @@
 """Files of track features: made shorter, drawn, compared, and given ids across cameras."""
 
-import csv
-import io
 import json
 import logging
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
@@ -15,7 +13,7 @@ import numpy as np
 
 from reidtools.api.tracks import refuse_same
 from reidtools.engine import logbook
-from reidtools.files import make_folder, write_json, write_whole
+from reidtools.files import make_folder, write_csv, write_json, write_whole
 from reidtools.registry import choose
 from reidtools.tracks import association, reduction
 from reidtools.tracks.association import EPS, MIN_SAMPLES, THRESHOLD, Conflict, Ids
@@ -131,7 +129,7 @@ def compare_tracks(features: Features, output_dir: str | Path) -> list[Path]:
         npy, table, picture = (folder / f"{base}{end}" for end in (".npy", ".csv", ".png"))
         write_whole(npy, lambda file, found=found: np.save(file, found.astype(np.float32)))
         rows = ([n, *(f"{v:.6f}" for v in row)] for n, row in zip(ids[0], found, strict=True))
-        _write_csv(table, [["", *ids[1]], *rows])
+        write_csv(table, [["", *ids[1]], *rows])
         heat_map(found, *ids, picture, names=(one, two))
         files += [npy, table, picture]
     LOG.info("Written: %s", ", ".join(map(str, files)))
@@ -230,12 +228,6 @@ def _named(words: Sequence[tuple[str, Path]]) -> list[tuple[str, Path]]:
         (name or (path.absolute().parent.name if stems[path.stem] > 1 else path.stem), path)
         for name, path in words
     ]
-
-
-def _write_csv(path: Path, rows: Iterable[Sequence[object]]) -> None:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
-    write_whole(path, lambda file: file.write(text.getvalue().encode()))
 
 
 def _warn(found: Sequence[Conflict], cure: str) -> None:

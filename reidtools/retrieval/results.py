@@ -1,7 +1,5 @@
 """What a search found, as files: every hit for programs, the best one for people."""
 
-import csv
-import io
 import json
 import os
 from collections.abc import Iterator, Sequence
@@ -11,6 +9,7 @@ from typing import BinaryIO, NamedTuple
 import numpy as np
 from tqdm import tqdm
 
+from reidtools import files
 from reidtools.files import make_folder, write_whole
 from reidtools.retrieval.people import is_person, person_of, same_person, tidy
 from reidtools.retrieval.search import Hits
@@ -85,18 +84,14 @@ def write_csv(
         (lambda path: Path(path).name) if _called_apart(paths) else str
         for paths in (queries, gallery)
     )
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
+    rows = [COLUMNS]
     for place, (query, indices, distances) in enumerate(zip(queries, *hits, strict=True)):
         best = gallery[indices[0]] if indices[0] >= 0 else ""
         person = people[place] if people is not None else tidy(person_of(best, root))
         far = f"{distances[0]:.6f}" if best else ""
-        writer.writerow((query_name(query), person, gallery_name(best), far))
+        rows.append((query_name(query), person, gallery_name(best), far))
     make_folder(Path(path).parent)
-    # File names that are not UTF-8 keep their bytes.
-    data = text.getvalue().encode(errors="surrogateescape")
-    write_whole(Path(path), lambda file: file.write(data))
+    files.write_csv(Path(path), rows)
 
 
 def _called_apart(paths: Sequence[str]) -> bool:

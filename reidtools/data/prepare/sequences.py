@@ -1,7 +1,6 @@
 """Sequences of frames on disk: a folder for each, and an index with a line for each."""
 
 import csv
-import io
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import NamedTuple
 
 from reidtools.data.datasets.sequences import SPLITS
 from reidtools.data.prepare.files import is_made
-from reidtools.files import make_folder, write_whole
+from reidtools.files import make_folder, write_csv, write_whole
 
 INDEX = "index.csv"
 
@@ -98,11 +97,7 @@ def write_index(cuts: Sequence[Cut], out: Path, *, with_frames: bool, parquet: b
         by_column = (list(column) for column in zip(*lines, strict=True))
         table = pyarrow.table(dict(zip(columns, by_column, strict=True)))
         write_whole(out / "index.parquet", lambda file: write_table(table, file))
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows(lines)
-    write_whole(out / INDEX, lambda file: file.write(text.getvalue().encode()))
+    write_csv(out / INDEX, [columns, *lines])
 
 
 def index_table(folder: str | Path) -> str:
