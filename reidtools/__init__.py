@@ -15,6 +15,7 @@ _HOMES = {
         *("calibrate", "check", "create_embeddings", "embed", "embed_sequences", "evaluate"),
         *("find_similar", "finetune", "get_config", "infer", "load", "look", "train"),
         *("centralize_track_features", "export_model", "extract_tracks"),
+        "extraction_config",
         *("associate_tracks", "compare_tracks", "map_tracks", "reduce_tracks"),
         *("FeatureExtractor", "add_to_gallery", "build_gallery", "evaluate_index"),
         *("experiment_config", "export_gallery", "gallery_config", "index"),

@@ -27,7 +27,11 @@ from reidtools.api.track_files import (
     map_tracks,
     reduce_tracks,
 )
-from reidtools.api.tracks import centralize_track_features, extract_tracks
+from reidtools.api.tracks import (
+    centralize_track_features,
+    extract_tracks,
+    extraction_config,
+)
 from reidtools.api.training import check, train
 from reidtools.api.tuning import finetune
 from reidtools.api.using import create_embeddings, embed, find_similar, infer, load
@@ -50,6 +54,7 @@ __all__ = [
     "export_model",
     "export_gallery",
     "extract_tracks",
+    "extraction_config",
     "find_similar",
     "finetune",
     "gallery_config",

@@ -1,6 +1,7 @@
 """Features of the tracks in a video, as files."""
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -8,6 +9,7 @@ from yacs.config import CfgNode
 
 from reidtools import build
 from reidtools.api.pictures import model_of
+from reidtools.api.recipes import get_config
 from reidtools.engine import logbook
 from reidtools.files import make_folder, writing_into
 from reidtools.tracks import (
@@ -24,6 +26,9 @@ from reidtools.tracks.video import Source, open_frames
 
 LOGGER = logging.getLogger("reidtools")
 RULE = "=" * 70
+WEIGHTS = (
+    "osnet_x1_0_market_256x128_amsgrad_ep150_stp60_lr0.0015_b64_fb10_softmax_labelsmooth_flip.pth"
+)
 ENDINGS, METADATA = ("pkl", "npz"), "track_metadata.json"
 
 
@@ -45,6 +50,38 @@ class Extraction(NamedTuple):
             rows["Crops saved:"] = self.crops
         lines = [f"{label:<20}{value}" for label, value in rows.items()]
         return "\n".join(["", RULE, "EXTRACTION SUMMARY", RULE, *lines, RULE])
+
+
+def extraction_config(
+    files: Sequence[str | Path] = (),
+    overrides: Sequence[str] = (),
+    *,
+    size: Sequence[int | str] = (),
+    device: str = "",
+    flip_test: bool = False,
+) -> CfgNode:
+    """`get_config` with what the documented tool is asked for, and its defaults.
+
+    `size` is height and width of crops, `device` also a GPU's number, empty for a GPU if there is
+    one. Without MODEL.WEIGHTS and without `files` torchreid's OSNet of Market-1501 counts, which
+    has to lie in this folder; else a FileNotFoundError says so.
+    """
+    words = list(overrides)
+    if device or "MODEL.DEVICE" not in words:
+        on = f"cuda:{device}" if device.isdecimal() else device or "auto"
+        words += ["MODEL.DEVICE", on]
+    if size:
+        words += ["INPUT.SIZE_TRAIN", f"[{', '.join(map(str, size))}]", "INPUT.SIZE_TEST", "[]"]
+    if flip_test:
+        words += ["TEST.FLIP", "raw"]
+    if not (files or "MODEL.WEIGHTS" in words):
+        if not Path(WEIGHTS).is_file():
+            raise FileNotFoundError(
+                f"Name the weights (--reid-model, MODEL.WEIGHTS); by default they are {WEIGHTS} of "
+                "torchreid's model zoo, which is not in this folder."
+            )
+        words += ["MODEL.WEIGHTS", WEIGHTS]
+    return get_config(files, words)
 
 
 def extract_tracks(
