@@ -36,6 +36,7 @@ from reidtools.solver import make_optimizer, make_schedule
 
 LOGGER = logging.getLogger("reidtools")
 PLAIN_MEAN = {"NAME": "Mean", "NORM_FRAMES": False}
+ONNX_KEYS = {"PIXEL_MEAN": "pixel_mean", "PIXEL_STD": "pixel_std"}  # of INPUT, and of metadata
 
 
 def device(cfg: CfgNode) -> torch.device:
@@ -117,7 +118,7 @@ def _check_about(cfg: CfgNode, network: OnnxNetwork) -> None:
             f"{cfg.MODEL.WEIGHTS} is {told['backbone']}, not {cfg.MODEL.BACKBONE.NAME}; leave out "
             "MODEL.BACKBONE.NAME and the config file, or name the file that you mean."
         )
-    for key, name in (("PIXEL_MEAN", "pixel_mean"), ("PIXEL_STD", "pixel_std")):
+    for key, name in ONNX_KEYS.items():
         if name in told and json.loads(told[name]) != list(cfg.INPUT[key]):
             LOGGER.warning(
                 "%s says INPUT.%s %s, and the config has %s, which counts; leave out the config "

@@ -1,6 +1,7 @@
-"""What all tests share: one thread, quiet logging, the golden inputs on the import path."""
+"""What all tests share: one thread, quiet logging, golden inputs on the import path, tools."""
 
 import logging
+import runpy
 import sys
 from pathlib import Path
 
@@ -21,3 +22,22 @@ def logging_as_it_was():
     for handler in list(logger.handlers):
         logger.removeHandler(handler)
         handler.close()
+
+
+@pytest.fixture
+def type_tool(monkeypatch, capsys):
+    """Types a tool and its words, in this process; its exit code, output and errors."""
+    tools = Path(__file__).parents[1] / "tools"
+    monkeypatch.syspath_prepend(tools)
+
+    def typed(tool, *words):
+        monkeypatch.setattr(sys, "argv", [tool, *map(str, words)])
+        capsys.readouterr()
+        code = 0
+        try:
+            runpy.run_path(str(tools / tool), run_name="__main__")
+        except SystemExit as stop:
+            code = stop.code
+        return (code or 0, *capsys.readouterr())
+
+    return typed

@@ -2,8 +2,6 @@
 
 import csv
 import json
-import runpy
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -36,16 +34,14 @@ def place(tmp_path_factory):
 
 
 @pytest.fixture
-def typed(place, monkeypatch, capsys):
+def typed(place, monkeypatch, type_tool):
     """Types a command in the folder for code; returns what it printed."""
     monkeypatch.chdir(place)
-    monkeypatch.syspath_prepend(ROOT / "tools")
 
     def run(command):
-        tool, *words = command.split()
-        monkeypatch.setattr(sys, "argv", [tool, *words])
-        runpy.run_path(str(ROOT / "tools" / tool), run_name="__main__")
-        return capsys.readouterr().out
+        code, out, err = type_tool(*command.split())
+        assert code == 0, err
+        return out
 
     return run
 

@@ -3,10 +3,7 @@
 import csv
 import json
 import re
-import runpy
 import shutil
-import sys
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +18,6 @@ from reidtools import build
 
 TOY = "datasets/toy"
 GALLERY, QUERY = f"{TOY}/bounding_box_test", f"{TOY}/query"
-TOOLS = Path(__file__).parents[1] / "tools"
 
 
 @pytest.fixture
@@ -346,20 +342,8 @@ def test_a_fused_query_is_called_by_all_of_its_pictures(checkpoint):
     assert rows[1][0] == f"{queries[0].name} + {queries[1].name}" and len(rows) == 2
 
 
-def run(monkeypatch, capsys, tool, *words):
-    """The exit code and what the tool said."""
-    monkeypatch.setattr(sys, "argv", [tool, *map(str, words)])
-    code = 0
-    try:
-        runpy.run_path(str(TOOLS / tool), run_name="__main__")
-    except SystemExit as stopped:
-        code = stopped.code
-    return code, *capsys.readouterr()
-
-
-def test_the_tools(checkpoint, monkeypatch, capsys):
-    monkeypatch.syspath_prepend(str(TOOLS))
-    tool = partial(run, monkeypatch, capsys)
+def test_the_tools(checkpoint, type_tool):
+    tool = type_tool
     query = sorted(Path(QUERY).glob("*.jpg"))[0]
     words = ("--query", query, "--topk", 2, "--picture", "MODEL.WEIGHTS", checkpoint)
     code, out, _ = tool("search.py", "--gallery", "g", "--build", GALLERY, *words)

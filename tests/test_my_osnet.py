@@ -2,10 +2,9 @@
 
 import json
 import logging
-import runpy
 import shutil
-import sys
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -42,17 +41,20 @@ def place(tmp_path_factory):
     return home
 
 
+class Said(NamedTuple):
+    out: str
+    err: str
+
+
 @pytest.fixture
-def typed(place, monkeypatch, capsys):
-    """Types a command in the folder for work; returns what it printed, on stdout and stderr."""
+def typed(place, monkeypatch, type_tool):
+    """Types a command in the folder for work; what it printed, on stdout and stderr."""
     monkeypatch.chdir(place)
-    monkeypatch.syspath_prepend(ROOT / "tools")
 
     def run(command):
-        tool, *words = command.split()
-        monkeypatch.setattr(sys, "argv", [tool, *words])
-        runpy.run_path(str(ROOT / "tools" / tool), run_name="__main__")
-        return capsys.readouterr()
+        code, out, err = type_tool(*command.split())
+        assert code == 0, err
+        return Said(out, err)
 
     return run
 

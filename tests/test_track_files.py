@@ -2,8 +2,6 @@
 
 import csv
 import json
-import runpy
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +12,6 @@ import reidtools as rt
 from reidtools.api.track_files import read_cameras
 from reidtools.tracks import TrackFeatures, read_features, write_features
 
-TOOLS = Path(__file__).parents[1] / "tools"
 PLOTS = pytest.importorskip("matplotlib", reason="pip install 'reidtools[plots]'")
 
 
@@ -34,25 +31,13 @@ def place(tmp_path, monkeypatch):
         (tmp_path / name).mkdir()
         write_features(tmp_path / name / "track_features.pkl", tracks)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(TOOLS)
     return tmp_path
 
 
 @pytest.fixture
-def typed(place, monkeypatch, capsys):
+def typed(place, type_tool):
     """Types a command; returns (exit code, output, errors)."""
-
-    def run(command):
-        tool, *words = command.split()
-        monkeypatch.setattr(sys, "argv", [tool, *words])
-        code = 0
-        try:
-            runpy.run_path(str(TOOLS / tool), run_name="__main__")
-        except SystemExit as stop:
-            code = stop.code
-        return (code, *capsys.readouterr())
-
-    return run
+    return lambda command: type_tool(*command.split())
 
 
 BOTH = "lobby/track_features.pkl yard/track_features.pkl"

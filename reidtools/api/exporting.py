@@ -74,8 +74,7 @@ def _about(cfg: CfgNode, mark: str) -> dict[str, str]:
     inside.MODEL.DEVICE, inside.DATASETS.ROOT = "auto", "datasets"
     return {
         "backbone": cfg.MODEL.BACKBONE.NAME,
-        "pixel_mean": json.dumps(list(cfg.INPUT.PIXEL_MEAN)),
-        "pixel_std": json.dumps(list(cfg.INPUT.PIXEL_STD)),
+        **{name: json.dumps(list(cfg.INPUT[key])) for key, name in build.ONNX_KEYS.items()},
         "pixel_range": "0 1",
         "colour_order": "RGB",
         "flip": cfg.TEST.FLIP,

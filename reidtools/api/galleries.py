@@ -178,9 +178,9 @@ def gallery_config(
     """
     logbook.set_up_logging()
     told = Gallery.open(folder).about
-    if files or "config" not in told:
-        return get_config(files, overrides)
     own = recipe(told)
+    if files or not own:
+        return get_config(files, overrides)
     own["MODEL"]["WEIGHTS"] = told["weights"]
     cfg = configs.load("", overrides, own)
     if not Path(cfg.MODEL.WEIGHTS).is_file():

@@ -2,13 +2,14 @@
 
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from yacs.config import CfgNode
 from yaml import YAMLError
 
+from reidtools.build import ONNX_KEYS
 from reidtools.config import load as configs
 from reidtools.engine import checkpoints, logbook
 from reidtools.modeling import weights
@@ -41,7 +42,7 @@ def get_config(
     source = start or ("" if files else cfg.MODEL.WEIGHTS)
     there = bool(source) and Path(source).is_file()
     saved = weights.read(source) if there and not is_onnx(source) else {}
-    own = recipe(saved) if has_recipe(saved) else {}
+    own = recipe(saved)
     if there and is_onnx(source):
         own = of_onnx(source)
     elif saved and not (own or start or files):
@@ -114,7 +115,7 @@ def brought(path: str | Path) -> dict[str, Any]:
     if is_onnx(path):
         return of_onnx(path)
     saved = weights.read(path)
-    return recipe(saved) if has_recipe(saved) else network_of(saved, path)
+    return recipe(saved) or network_of(saved, path)
 
 
 def network_of(saved: dict[str, Any], path: str | Path) -> dict[str, Any]:
@@ -141,15 +142,15 @@ def of_onnx(path: str | Path) -> dict[str, Any]:
     That is mostly the size, if it is fixed; ImageNet's mean and deviation are then assumed.
     """
     metadata, size = read_about(path)
-    if has_recipe(metadata):
-        return recipe(metadata)
+    if own := recipe(metadata):
+        return own
     if metadata.get("colour_order", "RGB") != "RGB":
         raise ValueError(
             f"{path} takes pictures as {metadata['colour_order']}; export it for RGB, which is all "
             "that is made here."
         )
-    keys = {"PIXEL_MEAN": "pixel_mean", "PIXEL_STD": "pixel_std"}
-    pixels = {key: json.loads(metadata[name]) for key, name in keys.items() if name in metadata}
+    told = {key: name for key, name in ONNX_KEYS.items() if name in metadata}
+    pixels = {key: json.loads(metadata[name]) for key, name in told.items()}
     LOGGER.warning(
         "%s does not tell how its pictures are made; they are RGB, of %s, with %s. Set INPUT.* "
         "where yours are otherwise.",
@@ -181,18 +182,17 @@ def _network(saved: dict[str, Any], cfg: CfgNode, overrides: Sequence[str]) -> d
     return found if found["MODEL"]["BACKBONE"]["NAME"] == cfg.MODEL.BACKBONE.NAME else {}
 
 
-def has_recipe(saved: dict[str, Any]) -> bool:
-    """Whether a file has a config of ours: other toolboxes keep theirs under the same name."""
+def recipe(saved: Mapping[str, Any]) -> dict[str, Any]:
+    """The config in a checkpoint without what was of its run alone: where it began and went.
+
+    Nothing where it has none of ours: other toolboxes keep theirs under the same name.
+    """
     text = saved.get("config")
     try:
         tree = configs.plain(text) if isinstance(text, str) else None
     except YAMLError:
-        return False
-    return isinstance(tree, dict) and {"MODEL", "INPUT", "METHOD"} <= tree.keys()
-
-
-def recipe(saved: dict[str, Any]) -> dict[str, Any]:
-    """The config in a checkpoint without what was of its run alone: where it began and went."""
-    tree = configs.plain(saved["config"])
+        return {}
+    if not isinstance(tree, dict) or not {"MODEL", "INPUT", "METHOD"} <= tree.keys():
+        return {}
     tree["RESUME"] = tree["OUTPUT_DIR"] = tree["EXP_NAME"] = tree["MODEL"]["WEIGHTS"] = ""
     return tree

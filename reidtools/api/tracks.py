@@ -135,13 +135,8 @@ def extract_tracks(
             for number, track in extract(frames, boxes, model, **options):
                 found[number] = track
         except BaseException:
-            if found and there:  # which are complete, and stay
-                write_features(folder / "track_features.partial.npz", dict(sorted(found.items())))
-            elif found:
-                _write(folder, found, crops, fresh)
             if found:
-                name = "track_features.partial.npz" if there else "the files"
-                LOGGER.error("Stopped: %d tracks were complete and are in %s.", len(found), name)
+                _keep(folder, found, crops, fresh, beside=bool(there))
             remove_crops(fresh)
             raise
         if not found:
@@ -152,6 +147,17 @@ def extract_tracks(
             )
         _write(folder, found, crops, fresh)
     return Extraction(folder, dict(sorted(found.items())), crops if save_crops else None)
+
+
+def _keep(folder: Path, found: Tracks, crops: Path, fresh: Path, *, beside: bool) -> None:
+    """Write the tracks of an extraction that stopped; `beside` those of one before, which stay."""
+    place = "the files"
+    if beside:
+        place = folder / "track_features.partial.npz"
+        write_features(place, dict(sorted(found.items())))
+    else:
+        _write(folder, found, crops, fresh)
+    LOGGER.error("Stopped: %d tracks were complete and are in %s.", len(found), place)
 
 
 def _write(folder: Path, found: Tracks, crops: Path, fresh: Path) -> None:

@@ -71,31 +71,34 @@ class Crops(Batches):
             pool.shutdown(cancel_futures=True)
 
     def _cut_out(self) -> Iterator[dict[str, Any]]:
-        wanted, rows, row, idle = self.boxes.frames, self._empty_batch(), 0, 0
-        number = 0
+        wanted, images, there = self.boxes.frames, *self._room()
+        row, number, idle = 0, 0, 0
         try:
             for number, picture in self.frames.read(set(wanted.tolist())):
                 if self._stopped:
                     return
                 row = self._pass_over(row, number)
                 while picture is not None and row < len(wanted) and wanted[row] == number:
-                    self._add(row, picture, rows)
+                    if self._put(row, picture, images[len(there)]):
+                        there.append(row)
                     row += 1
-                    if len(rows[1]) == self.batch_size:
-                        yield self._batch(rows, row, number)
-                        rows, idle = self._empty_batch(), 0
+                    if len(there) == self.batch_size:
+                        yield self._batch(images, there, row, number)
+                        images, there = self._room()
+                        idle = 0
                 idle += 1
                 if idle >= PATIENCE:
-                    yield self._batch(rows, row, number)
-                    rows, idle = self._empty_batch(), 0
+                    yield self._batch(images, there, row, number)
+                    images, there = self._room()
+                    idle = 0
         except Exception:
-            yield self._batch(rows, row, number)
+            yield self._batch(images, there, row, number)
             raise
         row = self._pass_over(row, None)
-        yield self._batch(rows, row, int(wanted[-1]))
+        yield self._batch(images, there, row, int(wanted[-1]))
 
-    def _empty_batch(self) -> tuple[np.ndarray, list[int]]:
-        """Room for the pictures of a batch, and the rows of those that are in it."""
+    def _room(self) -> tuple[np.ndarray, list[int]]:
+        """Room for the pictures of a batch, and the rows of those that are in it: none yet."""
         return np.zeros((self.batch_size, *self.size, 3), np.uint8), []
 
     def _pass_over(self, row: int, number: int | None) -> int:
@@ -106,19 +109,18 @@ class Crops(Batches):
             row += 1
         return row
 
-    def _add(self, row: int, picture: np.ndarray, rows: tuple[np.ndarray, list[int]]) -> None:
+    def _put(self, row: int, picture: np.ndarray, out: np.ndarray) -> bool:
+        """Fill `out` with the person in the row; False where the box covers no pixel."""
         (crop,) = cut(picture, self.boxes.boxes[row : row + 1])
         if crop is None:
             self.empty += 1
-            return
+            return False
         if self.folder:
             self._write(crop, int(self.boxes.ids[row]), int(self.boxes.frames[row]))
-        images, there = rows
-        resize_into(crop[:, :, ::-1], images[len(there)])
-        there.append(row)
+        resize_into(crop[:, :, ::-1], out)
+        return True
 
-    def _batch(self, rows: tuple[np.ndarray, list[int]], done: int, frame: int) -> dict[str, Any]:
-        images, there = rows
+    def _batch(self, images: np.ndarray, there: list[int], done: int, frame: int) -> dict[str, Any]:
         index = torch.as_tensor(there or [0])
         ids, frames = (torch.from_numpy(p)[index] for p in (self.boxes.ids, self.boxes.frames))
         pairs = zip(ids.tolist(), frames.tolist(), strict=True)

@@ -2,9 +2,6 @@
 
 import json
 import re
-import runpy
-import sys
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -17,8 +14,6 @@ from reidtools import build
 from reidtools.api import tracks as api
 from reidtools.config.load import load
 from reidtools.tracks import read_features
-
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -40,22 +35,14 @@ class Done(NamedTuple):
 
 
 @pytest.fixture
-def run(monkeypatch, capsys, tmp_path):
+def run(monkeypatch, type_tool, tmp_path):
     """Type a tool and its words in an empty folder; what it says."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(ROOT / "tools")
 
     def typed(tool, *words, code=0):
-        monkeypatch.setattr(sys, "argv", [tool, *map(str, words)])
-        capsys.readouterr()
-        ended = 0
-        try:
-            runpy.run_path(str(ROOT / "tools" / tool), run_name="__main__")
-        except SystemExit as stop:
-            ended = stop.code or 0
-        done = Done(*capsys.readouterr())
-        assert ended == code, done.stdout + done.stderr
-        return done
+        ended, *said = type_tool(tool, *words)
+        assert ended == code, said
+        return Done(*said)
 
     return typed
 
@@ -202,3 +189,33 @@ def test_crops_of_another_extraction_are_not_mixed(film, with_colours, tmp_path)
         "frame_000001_000.jpg",
         "notes.txt",
     ]
+
+
+def test_a_replacement_that_stops_leaves_what_it_was_to_replace(
+    film, with_colours, tmp_path, monkeypatch
+):
+    """Track 1 ends before the video breaks; the complete extraction before stays as it is."""
+    from reidtools.tracks import video
+
+    cfg = load("", ["TEST.IMS_PER_BATCH", "1"])
+    rt.extract_tracks(cfg, *film, tmp_path / "out", save_crops=True)
+    files = sorted((tmp_path / "out").rglob("*"))
+    content = [file.read_bytes() for file in files if file.is_file()]
+    lines = [line for line in rows(8).splitlines() if not line.startswith(("6,1", "7,1", "8,1"))]
+    film[1].write_text("\n".join(lines))
+    read = video.FrameFiles.read
+
+    def breaking(self, wanted):
+        for number, picture in read(self, wanted):
+            if number == 8:
+                raise OSError("The disk is gone; put it back.")
+            yield number, picture
+
+    monkeypatch.setattr(video.FrameFiles, "read", breaking)
+    with pytest.raises(OSError, match="put it back"):
+        rt.extract_tracks(cfg, *film, tmp_path / "out", save_crops=True, replace=True)
+    partial = tmp_path / "out" / "track_features.partial.npz"
+    assert list(read_features(partial)) == [1]
+    partial.unlink()
+    assert sorted((tmp_path / "out").rglob("*")) == files
+    assert [file.read_bytes() for file in files if file.is_file()] == content
