@@ -13,7 +13,10 @@ __version__ = "0.1.0"
 _HOMES = {
     "api": (
         *("calibrate", "check", "create_embeddings", "embed", "embed_sequences", "evaluate"),
+        "download",
         *("find_similar", "finetune", "get_config", "infer", "load", "look", "train"),
+        *("train_clipreid", "with_final"),
+        *("predict", "predict_labels"),
         *("centralize_track_features", "export_model", "extract_tracks"),
         "extraction_config",
         *("associate_tracks", "compare_tracks", "map_tracks", "reduce_tracks"),
@@ -26,7 +29,10 @@ _HOMES = {
         *("rerank", "verify"),
     ),
     "evaluation.density": ("density",),
-    "data.prepare": ("make_low_resolution", "prepare_mars", "prepare_prw", "prepare_tracks"),
+    "data.prepare": (
+        *("make_low_resolution", "prepare_captions", "prepare_mars", "prepare_prw"),
+        "prepare_tracks",
+    ),
     "data.samples": ("Sample", "Splits"),
     "retrieval": ("Gallery",),
     "registry": ("BACKBONES", "DATASETS", "HEADS", "LOSSES", "SAMPLERS"),

@@ -15,7 +15,7 @@ from reidtools.data.samples import Sample, Splits, relabel, table
 from reidtools.data.transforms import Augment, LowResolution, Normalize, TrainTransform
 from reidtools.data.variants import VARIANTS
 from reidtools.ops.degrade import degrade
-from reidtools.registry import DATASETS, SAMPLERS, choose, options
+from reidtools.registry import DATASETS, SAMPLERS, choose, facts, options
 
 LOGGER = logging.getLogger("reidtools")
 COMMON = ("NAME", "PRETRAIN", "PRETRAIN_PATH", "WEIGHT")  # keys of a slot, not of what fills it
@@ -63,14 +63,20 @@ def splits(cfg: CfgNode, name: str) -> Splits:
 
 
 def train_batches(
-    cfg: CfgNode, samples: list[Sample], generator: torch.Generator, on: torch.device
+    cfg: CfgNode,
+    samples: list[Sample],
+    generator: torch.Generator,
+    on: torch.device,
+    seen: Mapping[str, Any] | None = None,
 ) -> Batches:
     """Augmented training batches; labels are the sorted pids' places.
 
-    Where there are tracklets, each sample shows INPUT.FRAMES frames.
+    Where there are tracklets, each sample shows INPUT.FRAMES frames. `seen` are facts that a
+    sampler may want, such as `image_features`.
     """
     normalize = Normalize(**own(cfg.INPUT, maker=Normalize))
-    augment = Augment(generator, cfg.INPUT.PIXEL_MEAN, **own(cfg.INPUT, maker=Augment))
+    pixels = cfg.INPUT.PIXEL_MEAN, cfg.INPUT.PIXEL_STD
+    augment = Augment(generator, *pixels, **own(cfg.INPUT, maker=Augment))
     if cfg.INPUT.PADDING >= min(cfg.INPUT.SIZE_TRAIN):
         raise ValueError(
             f"INPUT.PADDING {cfg.INPUT.PADDING} could push the whole picture out of its "
@@ -84,7 +90,7 @@ def train_batches(
     labels = relabel(samples)
     samples = [sample._replace(scale=cfg.INPUT.SCALE) for sample in samples]
     pictures = loss_pictures(cfg, samples, size, cfg.INPUT.FRAME_CHOICE, labels)
-    sampler = make_sampler(cfg, samples, cfg.SOLVER.IMS_PER_BATCH)
+    sampler = make_sampler(cfg, samples, cfg.SOLVER.IMS_PER_BATCH, seen)
     transform = TrainTransform(augment, normalize, low_resolution)
     return Batches(pictures, sampler, transform, workers=cfg.DATALOADER.NUM_WORKERS, device=on)
 
@@ -102,14 +108,45 @@ def loss_pictures(
     return Pictures(samples, size, labels, choice=choice, **own(cfg.DATALOADER, maker=Pictures))
 
 
-def make_sampler(cfg: CfgNode, samples: Sequence[Sample], batch_size: int) -> Any:
-    """The sampler that DATALOADER asks for, over `samples`."""
-    facts = {
+def plain_batches(
+    cfg: CfgNode, samples: Sequence[Sample], on: torch.device, order: Any = None
+) -> Batches:
+    """`samples` with their labels and without augmentation, frames spread evenly.
+
+    `order` are lists of their places, else all come in order.
+    """
+    order = order or in_order(len(samples), cfg.TEST.IMS_PER_BATCH)
+    pictures = loss_pictures(cfg, samples, size_test(cfg), "even", relabel(samples))
+    normalize = Normalize(**own(cfg.INPUT, maker=Normalize))
+    return Batches(pictures, order, normalize, workers=cfg.DATALOADER.NUM_WORKERS, device=on)
+
+
+def make_sampler(
+    cfg: CfgNode,
+    samples: Sequence[Sample],
+    batch_size: int,
+    seen: Mapping[str, Any] | None = None,
+) -> Any:
+    """The sampler that DATALOADER asks for, over `samples`; for `seen` see `train_batches`.
+
+    Without `seen`, RandomIdentitySampler stands in for one that looks at features.
+    """
+    known = {
+        **(seen or {}),
         "pids": [sample.pid for sample in samples],
         "batch_size": batch_size,
         "seed": cfg.SEED,
     }
-    return SAMPLERS.build(cfg.DATALOADER.SAMPLER.NAME, facts, chosen(cfg.DATALOADER.SAMPLER))
+    name, given = cfg.DATALOADER.SAMPLER.NAME, chosen(cfg.DATALOADER.SAMPLER)
+    absent = set(facts(SAMPLERS[name])) - known.keys()
+    if absent and seen is None:
+        name, given = "RandomIdentitySampler", {"num_instance": given["num_instance"]}
+    elif absent:
+        raise ValueError(
+            f"DATALOADER.SAMPLER {name} looks at {' and '.join(sorted(absent))}, and there are "
+            "none; text_features are those of PromptLoss. Choose another sampler."
+        )
+    return SAMPLERS.build(name, known, given)
 
 
 def test_batches(
@@ -192,6 +229,4 @@ def loss_batches(cfg: CfgNode, name: str, splits: Splits, on: torch.device) -> B
     if size < 2 * each:
         return None
     sampler = list(make_sampler(cfg, samples, size))[: cfg.TEST.LOSS_BATCHES]
-    pictures = loss_pictures(cfg, samples, size_test(cfg), "even")
-    normalize = Normalize(**own(cfg.INPUT, maker=Normalize))
-    return Batches(pictures, sampler, normalize, workers=cfg.DATALOADER.NUM_WORKERS, device=on)
+    return plain_batches(cfg, samples, on, sampler)

@@ -2,9 +2,12 @@
 
 import json
 import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from yacs.config import CfgNode
 
 from reidtools.batches import (  # noqa: F401  (callers find all builders here)
@@ -16,6 +19,7 @@ from reidtools.batches import (  # noqa: F401  (callers find all builders here)
     loss_pictures,
     make_sampler,
     own,
+    plain_batches,
     size_test,
     splits,
     test_batches,
@@ -23,15 +27,23 @@ from reidtools.batches import (  # noqa: F401  (callers find all builders here)
     test_sets,
     train_batches,
 )
+from reidtools.data.cached import CachedBatches
+from reidtools.data.captions import captions_of, coverage, read_captions
 from reidtools.data.pictures import Batches
+from reidtools.data.samples import Sample, relabel
 from reidtools.data.transforms import Normalize
-from reidtools.engine.objective import Objective
+from reidtools.engine.frozen import embed_once
+from reidtools.engine.objective import BRANCHES, Objective
 from reidtools.engine.processor import quicken
 from reidtools.engine.trainer import Trainer
+from reidtools.evaluation import embed
 from reidtools.extras import reason
 from reidtools.modeling import Embedder, Preparation, weights
+from reidtools.modeling.clip_files import TOKENS, of_text_tower
+from reidtools.modeling.embedder import facts_of
 from reidtools.modeling.onnx_network import OnnxNetwork, runs_on
-from reidtools.registry import BACKBONES, HEADS, LOSSES, TEMPORAL
+from reidtools.modeling.text import TextTower, of_openai
+from reidtools.registry import BACKBONES, HEADS, LOSSES, TEMPORAL, facts
 from reidtools.solver import make_optimizer, make_schedule
 
 LOGGER = logging.getLogger("reidtools")
@@ -56,11 +68,14 @@ def device(cfg: CfgNode) -> torch.device:
 
 
 def amp_dtype(cfg: CfgNode, on: torch.device) -> torch.dtype | None:
-    """The dtype of autocast, or None; ``auto`` is bf16 where the GPU has it, else fp16."""
+    """The dtype of autocast, or None; ``auto`` is bf16 where the GPU has it, else fp16.
+
+    Without a GPU it is bf16 where that is asked for, else None.
+    """
     if not cfg.SOLVER.AMP.ENABLED:
         return None
     if on.type != "cuda":
-        return None
+        return torch.bfloat16 if cfg.SOLVER.AMP.DTYPE == "bf16" else None
     auto = torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
     dtypes = {"auto": auto, "bf16": torch.bfloat16, "fp16": torch.float16}
     if cfg.SOLVER.AMP.DTYPE not in dtypes:
@@ -75,10 +90,9 @@ def embedder(cfg: CfgNode, *, pretrain: bool = False) -> Embedder:
     backbone = BACKBONES.build(node.NAME, facts, chosen(node))
     if pretrain and node.PRETRAIN:
         LOGGER.info("Backbone: %s", weights.load_pretrained(backbone, node.PRETRAIN_PATH))
-    facts = {"dim": backbone.dim, "pooled": backbone.pooled}
-    heads = HEADS.build(cfg.MODEL.HEADS.NAME, facts, chosen(cfg.MODEL.HEADS))
+    heads = HEADS.build(cfg.MODEL.HEADS.NAME, facts_of(backbone), chosen(cfg.MODEL.HEADS))
     over_time = cfg.MODEL.TEMPORAL
-    temporal = TEMPORAL.build(over_time.NAME, {"dim": heads.dim}, chosen(over_time))
+    temporal = TEMPORAL.build(over_time.NAME, {"dim": heads.feature_dim}, chosen(over_time))
     model = Embedder(backbone, heads, temporal, preparation(cfg))
     return model.to(memory_format=torch.channels_last)
 
@@ -106,7 +120,7 @@ def onnx_embedder(cfg: CfgNode) -> Embedder:
         on = torch.device("cpu")
     network = OnnxNetwork(cfg.MODEL.WEIGHTS, on)
     _check_about(cfg, network)
-    head = HEADS.build("Linear", {"dim": network.dim, "pooled": network.pooled}, {})
+    head = HEADS.build("Linear", facts_of(network), {})
     return Embedder(network, head, None, preparation(cfg))
 
 
@@ -133,16 +147,142 @@ def _check_about(cfg: CfgNode, network: OnnxNetwork) -> None:
     )
 
 
-def objective(cfg: CfgNode, dim: int, num_people: int) -> Objective:
-    """The losses whose WEIGHT is not 0.
+def objective(
+    cfg: CfgNode,
+    model: Embedder,
+    samples: Sequence[Sample],
+    start: Mapping[str, Tensor] | None = None,
+    *,
+    pretrain: bool = False,
+) -> Objective:
+    """The losses whose WEIGHT is not 0, for training on `samples`.
 
-    They are built and added up by name: the order of a file must not change a run.
+    They are built and added up by name: the order of a file must not change a run. Where the head
+    has several branches, a loss that is built for a length is built for each. For a loss with texts
+    see `text_tower`, which `start` and `pretrain` are for.
     """
-    facts = {"dim": dim, "num_people": num_people}
     nodes = {name: node for name, node in sorted(cfg.MODEL.LOSSES.items()) if node.WEIGHT}
-    losses = {name: LOSSES.build(name, facts, chosen(node)) for name, node in nodes.items()}
+    widths, labels = model.heads.widths, relabel(samples)
+    known: dict[str, Any] = {"num_people": len(labels), "seed": cfg.SEED}
+    known["labels"] = [labels[sample.pid] for sample in samples]
+    losses: dict[str, nn.Module] = {}
+    for name, node in nodes.items():
+        wanted = [fact for fact in facts(LOSSES[name].forward) if fact in BRANCHES]
+        wanted = ["features" if fact == "low_features" else fact for fact in wanted]
+        if absent := set(wanted) - widths.keys():
+            raise ValueError(
+                f"{name} takes {', '.join(absent)}, which {cfg.MODEL.HEADS.NAME} does not make; "
+                "choose MODEL.HEADS.NAME ClipNecks with the backbone clip_rn50 or clip_vit_b16."
+            )
+        if "text" in facts(LOSSES[name]) and "text" not in known:
+            known["captions"] = _captions(cfg, samples)
+            captions = known["captions"] is not None
+            known["text"] = text_tower(cfg, model, start, captions, pretrain=pretrain)
+        dims = widths[wanted[0]] if wanted and "dim" in facts(LOSSES[name]) else (model.dim,)
+        each = [LOSSES.build(name, known | {"dim": dim}, chosen(node)) for dim in dims]
+        losses[name] = each[0] if len(each) == 1 else nn.ModuleList(each)
     weights = {name: node.WEIGHT for name, node in nodes.items()}
     return Objective(losses, weights, cfg.DATASETS.LOW_SCALE, cfg.SOLVER.MICRO_BATCH)
+
+
+def captioned(cfg: CfgNode, samples: list[Sample]) -> list[Sample]:
+    """`samples`, or with DATASETS.CAPTIONED_ONLY those with captions; how many have is told."""
+    if not cfg.DATASETS.CAPTIONS:
+        if cfg.DATASETS.CAPTIONED_ONLY:
+            raise ValueError(
+                "DATASETS.CAPTIONED_ONLY needs captions; set DATASETS.CAPTIONS to the file that "
+                "tools/prepare_captions.py writes."
+            )
+        return samples
+    known = read_captions(cfg.DATASETS.CAPTIONS)
+    LOGGER.info("%s: %s", cfg.DATASETS.CAPTIONS, coverage(samples, known))
+    if not cfg.DATASETS.CAPTIONED_ONLY:
+        return samples
+    own = captions_of(samples, known)
+    samples = [sample for sample, texts in zip(samples, own, strict=True) if texts]
+    if len({sample.pid for sample in samples}) < 2:
+        raise ValueError(
+            f"{cfg.DATASETS.CAPTIONS} describes fewer than two people of the training set; name "
+            "the captions of this dataset, or leave out DATASETS.CAPTIONED_ONLY."
+        )
+    return samples
+
+
+def _captions(cfg: CfgNode, samples: Sequence[Sample]) -> list[list[str]] | None:
+    if not cfg.DATASETS.CAPTIONS:
+        return None
+    return captions_of(samples, read_captions(cfg.DATASETS.CAPTIONS))
+
+
+def text_tower(
+    cfg: CfgNode,
+    model: Embedder,
+    start: Mapping[str, Tensor] | None,
+    captions: bool,
+    *,
+    pretrain: bool,
+) -> TextTower:
+    """The text tower for `model`: of the file `start` of CLIP-ReID, with `pretrain` of CLIP's own.
+
+    With neither it is new. Where a file has no table of tokens, which `captions` need, the table is
+    CLIP's own.
+    """
+    tower = TextTower(model.heads.widths["joint"][0], **own(cfg.MODEL.TEXT, maker=TextTower))
+    found = of_text_tower(start or {})
+    if cfg.MODEL.BACKBONE.PRETRAIN and (pretrain or (captions and TOKENS not in found)):
+        clip = weights.pretrained(model.backbone, cfg.MODEL.BACKBONE.PRETRAIN_PATH)
+        found = {**of_openai(clip), **found}
+    if not found:
+        LOGGER.info("The text tower is new: random words that mean nothing yet.")
+        return tower
+    ours = tower.state_dict()
+    wrong = [n for n in ours if n not in found or found[n].shape != ours[n].shape]
+    if wrong and not (wrong == [TOKENS] and not captions):
+        raise ValueError(
+            f"The file has no text tower of the sizes in MODEL.TEXT ({weights.some(wrong)}); name "
+            "a file of CLIP itself (RN50.pt, ViT-B-16.pt) that goes with MODEL.BACKBONE.NAME, in "
+            "MODEL.BACKBONE.PRETRAIN_PATH."
+        )
+    tower.load_state_dict({name: found[name] for name in ours if name not in wrong}, strict=False)
+    return tower
+
+
+def frozen_batches(
+    cfg: CfgNode,
+    model: Embedder,
+    loss: Objective,
+    samples: Sequence[Sample],
+    seen: Mapping[str, Any],
+    on: torch.device,
+) -> CachedBatches:
+    """What the losses want of `samples`, embedded once; `model` is frozen."""
+    if cfg.SOLVER.FREEZE != "model":
+        raise ValueError(f"SOLVER.FREEZE is {cfg.SOLVER.FREEZE}; use model, or leave it empty.")
+    model.requires_grad_(False)
+    wanted = {fact for named in loss.wants.values() for fact in named if fact in BRANCHES}
+    if "low_features" in wanted:
+        raise ValueError("SOLVER.FREEZE model shows one resolution; leave out losses with two.")
+    begin = time.perf_counter()
+    found = embed_once(model, plain_batches(cfg, samples, on), wanted, amp_dtype(cfg, on))
+    seconds = time.perf_counter() - begin
+    LOGGER.info("Embedded %d training samples once, in %.0f s", len(samples), seconds)
+    sampler = make_sampler(cfg, samples, cfg.SOLVER.IMS_PER_BATCH, seen)
+    return CachedBatches(found, [sample.paths[0] for sample in samples], sampler)
+
+
+def seen(
+    cfg: CfgNode, model: Embedder, loss: Objective, samples: Sequence[Sample], on: torch.device
+) -> dict[str, Callable[[list[int]], Tensor]]:
+    """What samplers may look at: features (n, D) of `samples` by their places, as they are now."""
+
+    def image_features(index: list[int]) -> Tensor:
+        some = [samples[i] for i in index]
+        batches = plain_batches(cfg, some, on)
+        return embed(model, batches, amp_dtype(cfg, on), "Graph").vectors.to(on)
+
+    found = {"image_features": image_features}
+    prompts = [part for part in loss.losses.values() if hasattr(part, "text_features")]
+    return found | ({"text_features": prompts[0].text_features} if prompts else {})
 
 
 def try_out(cfg: CfgNode, model: Embedder) -> None:
@@ -163,8 +303,8 @@ def try_out(cfg: CfgNode, model: Embedder) -> None:
 def trainer(
     cfg: CfgNode,
     model: Embedder,
-    loss: nn.Module,
-    batches: Batches,
+    loss: Objective,
+    batches: Batches | CachedBatches,
     generator: torch.Generator,
 ) -> Trainer:
     """Optimizer and schedule around a model, an objective and batches."""
@@ -172,7 +312,7 @@ def trainer(
     parts = {"embedder": model, "objective": loss}
     amp = amp_dtype(cfg, batches.device)
     if solver.AMP.ENABLED and not amp:
-        LOGGER.info("SOLVER.AMP needs a CUDA device; this run computes in float32.")
+        LOGGER.info("SOLVER.AMP needs CUDA, or DTYPE bf16; this run computes in float32.")
     optimizer = make_optimizer(parts, **own(solver, maker=make_optimizer))
     schedule = make_schedule(
         optimizer, len(batches), solver.MAX_EPOCH, **own(solver, maker=make_schedule)
@@ -187,4 +327,5 @@ def trainer(
         max_epoch=solver.MAX_EPOCH,
         log_period=solver.LOG_PERIOD,
         amp=amp,
+        accumulate=solver.ACCUMULATE,
     )

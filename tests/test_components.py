@@ -22,10 +22,10 @@ load()  # registers everything
 COMPONENTS = [(registry, name) for registry in REGISTRIES for name in registry]
 KNOWN_FACTS = {
     "backbone": {"image_size"},
-    "head": {"dim", "pooled"},
-    "loss": {"dim", "num_people"},
+    "head": {"dim", "pooled", "parts"},
+    "loss": {"dim", "num_people", "text", "captions", "labels", "seed"},
     "dataset": {"root"},
-    "sampler": {"pids", "batch_size", "seed"},
+    "sampler": {"pids", "batch_size", "seed", "image_features", "text_features"},
     "temporal pooling": {"dim"},
 }
 each = pytest.mark.parametrize(

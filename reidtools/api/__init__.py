@@ -1,5 +1,7 @@
 """What tools and notebooks call."""
 
+from reidtools.api.clipreid import train_clipreid, with_final
+from reidtools.api.downloads import download
 from reidtools.api.exporting import export_model
 from reidtools.api.extractor import FeatureExtractor
 from reidtools.api.galleries import (
@@ -17,6 +19,7 @@ from reidtools.api.matlab_index import (
     search_index,
     top_line,
 )
+from reidtools.api.predicting import predict, predict_labels
 from reidtools.api.recipes import get_config
 from reidtools.api.searching import search, search_gallery
 from reidtools.api.sequences import embed_sequences
@@ -46,6 +49,7 @@ __all__ = [
     "check",
     "compare_tracks",
     "create_embeddings",
+    "download",
     "embed",
     "embed_sequences",
     "evaluate",
@@ -64,6 +68,8 @@ __all__ = [
     "load",
     "look",
     "map_tracks",
+    "predict",
+    "predict_labels",
     "reduce_tracks",
     "remove_from_gallery",
     "search",
@@ -71,4 +77,6 @@ __all__ = [
     "search_index",
     "top_line",
     "train",
+    "train_clipreid",
+    "with_final",
 ]

@@ -124,6 +124,20 @@ def vectors_of(
     return found
 
 
+def query_and_gallery(
+    cfg: CfgNode,
+    model: Embedder,
+    query: Sequence[str | Path],
+    gallery: Sequence[str | Path],
+    strict: bool,
+) -> tuple[Vectors, Vectors]:
+    """The `vectors_of` both sides of a question: who of the gallery is in the query pictures?"""
+    return (
+        vectors_of(cfg, model, query, strict, "query"),
+        vectors_of(cfg, model, gallery, strict, "gallery"),
+    )
+
+
 def writing(cfg: CfgNode) -> AbstractContextManager[Path]:
     """OUTPUT_DIR, else output_dir; made now, so that what cannot be is told before the work."""
     return writing_into(Path(cfg.OUTPUT_DIR or "output_dir"))

@@ -25,6 +25,7 @@ def get_config(
     overrides: Sequence[str] = (),
     *,
     fragment: str | Path = "",
+    stage: int = 2,
 ) -> CfgNode:
     """The complete, frozen config of YAML files and ``KEY VALUE`` pairs; later files win.
 
@@ -32,12 +33,13 @@ def get_config(
     if it has one; RESUME auto goes to OUTPUT_DIR, or to the run called EXP_NAME. Other weights
     bring the backbone and the head that they are of, read from their tensors. Otherwise the
     defaults count. A `fragment` is a file laid over either, unless the run that is resumed was made
-    with it. Such a run keeps its INPUT.SCALE as well, where the pairs do not say another.
+    with it. Such a run keeps its INPUT.SCALE as well, where the pairs do not say another. Of
+    SOLVER.STAGE1 and SOLVER.STAGE2 the words of that `stage` count.
     """
     logbook.set_up_logging()  # translations are told, and belong into the run's log
     files = [path] if isinstance(path, str | Path) else list(path)
     files = [file for file in files if file]
-    cfg, notes = configs.resolve([*files, fragment], overrides)
+    cfg, notes = configs.resolve([*files, fragment], overrides, stage=stage)
     start = _start(cfg, files)
     source = start or ("" if files else cfg.MODEL.WEIGHTS)
     there = bool(source) and Path(source).is_file()

@@ -9,6 +9,7 @@ import torch
 from yacs.config import CfgNode
 
 from reidtools import assess, build, reports
+from reidtools.config import load as configs
 from reidtools.data.preflight import preflight
 from reidtools.data.samples import Splits
 from reidtools.engine import logbook
@@ -100,8 +101,10 @@ def filled(cfg: CfgNode) -> Embedder:
         raise ValueError("There is no model: give a checkpoint with MODEL.WEIGHTS.")
     if is_onnx(cfg.MODEL.WEIGHTS):
         return build.onnx_embedder(cfg)
-    model = build.embedder(cfg)
-    fitted = weights.fit(model, weights.state_of(weights.read(Path(cfg.MODEL.WEIGHTS))))
+    state = weights.state_of(weights.read(Path(cfg.MODEL.WEIGHTS)))
+    table = next((tensor for name, tensor in state.items() if name.endswith("cv_embed")), ())
+    model = build.embedder(configs.with_cameras(cfg, len(table)))
+    fitted = weights.fit(model, state)
     if not fitted.complete:
         raise ValueError(
             f"{cfg.MODEL.WEIGHTS} does not fill {cfg.MODEL.BACKBONE.NAME} with "

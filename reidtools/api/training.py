@@ -1,7 +1,7 @@
 """Training: a run from its data to its last checkpoint."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
 from pathlib import Path
 from typing import Any
@@ -14,12 +14,19 @@ from reidtools.api.recipes import run_parent
 from reidtools.api.testing import seeded_device, test_names, warn
 from reidtools.config import load as configs
 from reidtools.config.compat import flatten
+from reidtools.data.cached import CachedBatches
+from reidtools.data.pictures import Batches
 from reidtools.data.preflight import preflight
 from reidtools.data.samples import Sample, Splits, join_train
 from reidtools.engine import checkpoints, environment, logbook, tracking
-from reidtools.engine.trainer import Trainer
+from reidtools.engine.objective import Objective
+from reidtools.engine.trainer import Progress, Trainer
 from reidtools.evaluation import Report
+from reidtools.files import make_folder
 from reidtools.modeling import weights
+from reidtools.modeling.clip_files import of_objective
+from reidtools.visualize.figures import require_matplotlib
+from reidtools.visualize.text_features import text_feature_page
 
 LOGGER = logging.getLogger("reidtools")
 LOSSES = "Losses on test people"
@@ -47,14 +54,11 @@ def run_training(cfg: CfgNode, published: Callable[[int], Path] | None = None) -
     device = seeded_device(cfg)
     assess.rehearse(cfg)
     samples, tests = _data(cfg)
-    trainer = _trainer(cfg, samples, device, pretrain=not (start or cfg.MODEL.WEIGHTS))
-    build.try_out(cfg, trainer.model)
+    cfg = configs.with_cameras(cfg, 1 + max(sample.camid for sample in samples))
+    trainer = _trainer(cfg, samples, device, fresh=not start)
     best = {"epoch": -1, "mAP": -1.0}
     if start:
         best = _continue(cfg, trainer, start)
-    elif cfg.MODEL.WEIGHTS:
-        fitted = weights.fit(trainer.model, weights.state_of(weights.read(cfg.MODEL.WEIGHTS)))
-        LOGGER.log(logging.INFO if fitted.complete else logging.WARNING, fitted.details())
 
     run = _run_folder(wanted, start, parent, again=bool(cfg.RESUME))
     logbook.log_to(run / "log.txt")
@@ -88,7 +92,7 @@ def _loop(
     """Train to the end: log, save and test as the config says. The last report and the best mAP."""
     batches = build.test_sets(cfg, tests, trainer.device)
     drawn = {name: build.loss_batches(cfg, name, s, trainer.device) for name, s in tests.items()}
-    choice = trainer.batches.pictures.choice
+    choice = trainer.batches.choice
     log = logbook.Logbook(
         keeper.run,
         len(trainer.batches),
@@ -96,11 +100,15 @@ def _loop(
         cfg.SOLVER.IMS_PER_BATCH * (choice.frames if choice else 1),
         trainer.iteration,
         tracker.log if tracker else None,
+        first_epoch=trainer.epoch,
+        stage=cfg.LOG.STAGE,
     )
+    maps = _text_maps(cfg, trainer, keeper.run)
     report, period, last = Report(), cfg.TEST.EVAL_PERIOD, cfg.SOLVER.MAX_EPOCH - 1
     with closing(log):
         for progress in trainer:
             log.write(progress)
+            maps(progress)
             if not progress.epoch_done:
                 continue
             epoch = progress.epoch
@@ -122,6 +130,34 @@ def _loop(
     return report, best
 
 
+def _text_maps(cfg: CfgNode, trainer: Trainer, run: Path) -> Callable[[Progress], None]:
+    """What draws the prompts as CLIP sees them every LOG.TEXT_MAPS iterations."""
+    every, drawn = cfg.LOG.TEXT_MAPS, -1
+    losses = [loss for loss in trainer.objective.losses.values() if hasattr(loss, "text_features")]
+    if not every or not losses:
+        return lambda progress: None
+    require_matplotlib()
+    folder = make_folder(run / "text_features_viz")
+    first: dict[int, int] = {}  # a picture of each person, one with a caption if there is any
+    for place, label in enumerate(losses[0].labels):
+        if label not in first or (
+            losses[0].is_captioned(place) and not losses[0].is_captioned(first[label])
+        ):
+            first[label] = place
+    places = list(first.values())
+
+    def draw(progress: Progress) -> None:
+        nonlocal drawn
+        if progress.iteration // every == drawn:
+            return
+        drawn = progress.iteration // every
+        path = folder / f"epoch_{progress.epoch}_step_{progress.iteration}_2d_viz.png"
+        features = losses[0].text_features(places)
+        text_feature_page(features, [losses[0].is_captioned(place) for place in places], path)
+
+    return draw
+
+
 def check(cfg: CfgNode) -> None:
     """Read the datasets of `cfg`, print their tables; a ValueError says why training would fail."""
     logbook.set_up_logging()
@@ -138,7 +174,7 @@ def _data(cfg: CfgNode) -> tuple[list[Sample], dict[str, Splits]]:
             "INPUT.LOW_RES_PROB, and name it in DATASETS.TESTS."
         )
     loaded = {name: build.splits(cfg, name) for name in dict.fromkeys([*trains, *tests])}
-    samples = join_train([loaded[name].train for name in trains])
+    samples = build.captioned(cfg, join_train([loaded[name].train for name in trains]))
     num_instance = cfg.DATALOADER.SAMPLER.get("NUM_INSTANCE", 0)
     for place, name in enumerate(tests):
         found = preflight(
@@ -152,15 +188,60 @@ def _data(cfg: CfgNode) -> tuple[list[Sample], dict[str, Splits]]:
     return samples, {name: loaded[name] for name in tests}
 
 
-def _trainer(
-    cfg: CfgNode, samples: list[Sample], device: torch.device, *, pretrain: bool
-) -> Trainer:
-    """Everything that training needs, fresh."""
+def _trainer(cfg: CfgNode, samples: list[Sample], device: torch.device, *, fresh: bool) -> Trainer:
+    """Everything that training needs; a `fresh` one has the weights that it begins with."""
+    source = cfg.MODEL.WEIGHTS if fresh else ""
+    start, pretrain = weights.read(source) if source else {}, fresh and not source
+    state = weights.state_of(start)
     model = build.embedder(cfg, pretrain=pretrain).to(device)
-    objective = build.objective(cfg, model.dim, len({s.pid for s in samples})).to(device)
+    objective = build.objective(cfg, model, samples, state, pretrain=pretrain).to(device)
+    build.try_out(cfg, model)
+    if source:
+        fitted = weights.fit(model, state)
+        if fitted.complete:
+            LOGGER.info("Weights: %s", fitted)
+        else:
+            LOGGER.warning("%s", fitted.details())
+    if fresh:
+        _load_objective(objective, start, source)
     generator = torch.Generator().manual_seed(cfg.SEED)
-    batches = build.train_batches(cfg, samples, generator, device)
+    seen = build.seen(cfg, model, objective, samples, device)
+    batches: Batches | CachedBatches
+    if cfg.SOLVER.FREEZE:
+        batches = build.frozen_batches(cfg, model, objective, samples, seen, device)
+    else:
+        batches = build.train_batches(cfg, samples, generator, device, seen)
     return build.trainer(cfg, model, objective, batches, generator)
+
+
+def _load_objective(objective: Objective, start: Mapping[str, Any], source: str) -> None:
+    """Put what the file `source` has for losses into them: prompts, classifiers of the same people.
+
+    A loss may have parts that must come from there; a ValueError says so if they do not.
+    """
+    own = objective.state_dict()
+    found = start.get("objective") or of_objective(weights.state_of(start), own)
+    other = [name for name in found if name in own and found[name].shape != own[name].shape]
+    loaded = {name: tensor for name, tensor in found.items() if name in own and name not in other}
+    for name, loss in objective.losses.items():
+        for entry in getattr(loss, "must_be_loaded", ()):
+            entry = f"losses.{name}.{entry}"
+            if entry in other:
+                raise ValueError(
+                    f"{source} has prompts of {len(found[entry])} people, and the training set has "
+                    f"{len(own[entry])}; learn prompts of these people first, with stage 1."
+                )
+            if entry not in loaded:
+                raise ValueError(
+                    f"{name} without LEARN takes prompts that were learned before, and "
+                    f"{source or 'MODEL.WEIGHTS, which is empty,'} has none; train stage 1 first "
+                    "(tools/train_clipreid.py does both) and name its file in MODEL.WEIGHTS."
+                )
+    if other:
+        LOGGER.warning("Of other people, hence new here: %s", weights.some(other))
+    if loaded:
+        objective.load_state_dict(loaded, strict=False)
+        LOGGER.info("Losses: %d tensors are those of %s", len(loaded), source)
 
 
 def _tracker(cfg: CfgNode, run: Path) -> AbstractContextManager[tracking.Tracker | None]:

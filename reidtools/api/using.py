@@ -9,7 +9,14 @@ from torch.nn import functional as F
 from yacs.config import CfgNode
 
 from reidtools import build
-from reidtools.api.pictures import Pictures, model_of, named, vectors_of, writing
+from reidtools.api.pictures import (
+    Pictures,
+    model_of,
+    named,
+    query_and_gallery,
+    vectors_of,
+    writing,
+)
 from reidtools.api.recipes import brought
 from reidtools.api.sources import about
 from reidtools.api.testing import filled
@@ -190,10 +197,7 @@ def infer(
     sides = [find_pictures(query_dir, in_subfolders), find_pictures(root, in_subfolders)]
     model = model_of(cfg)
     with writing(cfg) as folder:
-        query, gallery = (
-            vectors_of(cfg, model, paths, strict, side)
-            for paths, side in zip(sides, ("query", "gallery"), strict=True)
-        )
+        query, gallery = query_and_gallery(cfg, model, *sides, strict)
         names = [person_of(path, query_dir) for path in query.paths]
         people = [person_of(path, root) for path in gallery.paths]
         ranked = _across_cameras(query, gallery, names, people)

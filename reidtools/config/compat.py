@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from reidtools.config import mars_document
+from reidtools.config import clip_document, mars_document
 from reidtools.config.foreign import (
     ABSENT,
     COUNTS_PEOPLE,
@@ -29,7 +29,8 @@ from reidtools.registry import DATASETS
 
 Tree = dict[str, Any]
 SWITCHES = tuple(key.removesuffix("ENABLED") for key in ABSENT if key.endswith(".ENABLED"))
-NODES = (*STARTS, *mars_document.STARTS, *SWITCHES)
+VIT = ("MODEL.BACKBONE.SIE_COE", "MODEL.BACKBONE.STRIDE_SIZE")
+NODES = (*STARTS, *mars_document.STARTS, *clip_document.STARTS, *SWITCHES)
 
 
 def dataset_names(names: Any) -> list[str]:
@@ -67,17 +68,19 @@ def plain(value: Any) -> Any:
 
 def is_foreign(key: str) -> bool:
     """Whether a dotted key may need translation."""
-    tables = (RENAMED, VALUES, WITHOUT_EFFECT, ABSENT, mars_document.NODES)
+    tables = (RENAMED, VALUES, WITHOUT_EFFECT, ABSENT, mars_document.NODES, clip_document.KEYS)
     return key.startswith(NODES) or any(key in table for table in tables)
 
 
 def in_our_words(tree: Tree) -> Tree:
     """That part of `tree` whose keys and values need no translation."""
     flat = flatten(tree)
+    fastreid = str(flat.get("MODEL.BACKBONE.NAME", "")).startswith("build_")
+    theirs = (*clip_document.two_meanings(flat), *(VIT if fastreid else ()))
     return unflatten(
         (key, value)
         for key, value in flat.items()
-        if not (is_foreign(key) or str(value).startswith("build_"))
+        if not (is_foreign(key) or key in theirs or str(value).startswith("build_"))
         or (VALUES.get(key, ("",))[0] == key and value not in VALUES[key][1])
     )
 
@@ -96,7 +99,7 @@ def translate(tree: Tree, people: bool = False) -> tuple[Tree, list[str]]:
     for what we do not have.
     """
     flat = flatten(tree)
-    words = mars_document.WORDS
+    words = (*mars_document.WORDS, *clip_document.WORDS)
     flat |= {key: plain(flat[key]) for key in flat if is_foreign(key) and key not in words}
     notes: list[str] = []
     for step in STEPS:
@@ -254,7 +257,9 @@ def _fastreid(flat: dict[str, Any]) -> list[str]:
         notes = []
     else:
         notes = _old_fastreid(flat)
-    if flat.pop("MODEL.HEADS.NECK_FEAT", "before") != "before":
+    notes += _vit_options(flat, name)
+    clip = flat.get("MODEL.HEADS.NAME") == "ClipNecks"  # which has an option of this name
+    if not clip and flat.pop("MODEL.HEADS.NECK_FEAT", "before") != "before":
         raise ValueError("MODEL.HEADS.NECK_FEAT after is not here: losses take features before it.")
     if not name.startswith("build_"):
         return notes
@@ -275,6 +280,14 @@ def _fastreid(flat: dict[str, Any]) -> list[str]:
     else:
         flat.pop("MODEL.BACKBONE.LAST_STRIDE", None)
     return [f"MODEL.BACKBONE.NAME {name} is read as {new}."]
+
+
+def _vit_options(flat: dict[str, Any], name: str) -> list[str]:
+    """Options of FastReID's ViT that only clip_vit_b16 has here."""
+    found = [key for key in VIT if key in flat and name != "clip_vit_b16"]
+    for key in found:
+        del flat[key]
+    return [f"{key} has no effect here: it is an option of clip_vit_b16." for key in found]
 
 
 def _old_fastreid(flat: dict[str, Any]) -> list[str]:
@@ -322,6 +335,6 @@ def _fastreid_losses(flat: dict[str, Any]) -> list[str]:
 
 
 STEPS = (
-    *(mars_document.mars_yaml, _fastreid, _snu_backbone, _fastreid_losses),
+    *(clip_document.clip_yaml, mars_document.mars_yaml, _fastreid, _snu_backbone, _fastreid_losses),
     *(_centroids, _switches, _flip, _pixels, _resume),
 )

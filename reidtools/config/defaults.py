@@ -17,6 +17,7 @@ from reidtools.evaluation import (
     rank_centroids,
     rerank,
 )
+from reidtools.modeling.text import TextTower
 from reidtools.registry import BACKBONES, HEADS, LOSSES, SAMPLERS, TEMPORAL, Registry
 from reidtools.solver import make_optimizer, make_schedule
 
@@ -43,6 +44,7 @@ FIXED: dict[str, tuple[Callable, ...]] = {
     **{f"DATASETS.{name.upper()}": (variant,) for name, variant in VARIANTS.items()},
     "DATALOADER": (Pictures,),
     "SOLVER": (make_optimizer, make_schedule),
+    "MODEL.TEXT": (TextTower,),
     "TEST": (embed, rank, seen_frames),
     "TEST.AQE": (expand,),
     "TEST.CENTROIDS": (rank_centroids,),
@@ -57,7 +59,9 @@ AT_LEAST = {
     "DATALOADER.NUM_WORKERS": 0,
     "INPUT.FRAMES": 1,
     "INPUT.SCALE": 1,
+    "LOG.TEXT_MAPS": 0,
     "SEED": 0,
+    "SOLVER.ACCUMULATE": 1,
     "SOLVER.CHECKPOINT_PERIOD": 0,
     "SOLVER.IMS_PER_BATCH": 2,  # batch norm wants two
     "SOLVER.LOG_PERIOD": 1,
@@ -85,6 +89,7 @@ def defaults() -> dict[str, Any]:
             "HEADS": {"NAME": "BNNeck"},
             "TEMPORAL": {"NAME": "Mean"},  # what joins the frames of a tracklet
             "LOSSES": {},
+            "TEXT": {},  # the text tower of CLIP, where a loss wants one
             "WEIGHTS": "",  # a checkpoint to start from or to test
         },
         "INPUT": {
@@ -96,6 +101,8 @@ def defaults() -> dict[str, Any]:
             "ROOT": "datasets",
             "NAMES": ["market1501"],  # trained on together
             "TESTS": [],  # tested one by one; empty: as NAMES
+            "CAPTIONS": "",  # captions_parsed.json of tools/prepare_captions.py
+            "CAPTIONED_ONLY": False,  # train on pictures with captions only
             "LOW_SCALE": 1.0,  # how many times as coarse low_features are (OctupletLoss)
             **{name.upper(): {} for name in VARIANTS},
         },
@@ -107,6 +114,8 @@ def defaults() -> dict[str, Any]:
             "MAX_EPOCH": 120,
             "IMS_PER_BATCH": 64,  # pictures, or tracklets
             "MICRO_BATCH": 0,  # pictures in the network at a time, which saves memory; 0: all
+            "ACCUMULATE": 1,  # batches whose gradients count as one
+            "FREEZE": "",  # model: only losses learn, from features that are embedded once
             "CHECKPOINT_PERIOD": 20,  # epochs; 0 keeps only the last and the best
             "LOG_PERIOD": 20,  # iterations
             "AMP": {"ENABLED": False, "DTYPE": "auto"},  # auto, bf16, fp16
@@ -133,6 +142,8 @@ def defaults() -> dict[str, Any]:
         "LOG": {  # beside TensorBoard's events, which are always written
             "MLFLOW": False,  # settings, figures and files to an MLflow server as well
             "MLFLOW_URI": "",  # empty: MLFLOW_TRACKING_URI, else that of tools/dashboards.py
+            "STAGE": "",  # the part of a longer training that this run is, such as stage1
+            "TEXT_MAPS": 0,  # draw what prompts look like to CLIP every so many iterations; 0: never
             "EXPERIMENT": "",  # in MLflow; empty: <dataset>/<backbone>/<method>
         },
         "METHOD": "baseline",  # names the folder of the run

@@ -1,4 +1,8 @@
-"""The keys of FastReID (old and new), SNU_ReID and centroids-reid: data for `compat`."""
+"""The keys of other toolboxes: data for `compat`.
+
+FastReID (old and new), SNU_ReID and centroids-reid; of CLIP-ReID and TransReID those that need a
+table only, the others are in `clip_document`.
+"""
 
 from typing import Any
 
@@ -38,6 +42,8 @@ RENAMED = {
     "SOLVER.USE_MIXED_PRECISION": "SOLVER.AMP.ENABLED",
     "FP16_ENABLED": "SOLVER.AMP.ENABLED",
     "TEST.WEIGHT": "MODEL.WEIGHTS",
+    # CLIP-ReID, TransReID
+    "SOLVER.SEED": "SEED",
 }
 
 # Their key -> (our key, {their value: our value}); another value is passed on as it is.
@@ -71,6 +77,7 @@ VALUES: dict[str, tuple[str, dict[Any, Any]]] = {
         {
             "random_identity": "RandomIdentitySampler",
             "softmax_triplet": "RandomIdentitySampler",
+            "triplet": "RandomIdentitySampler",
             "softmax": "RandomSampler",
         },
     ),
@@ -79,6 +86,8 @@ VALUES: dict[str, tuple[str, dict[Any, Any]]] = {
         {"multistep_lr": "MultiStepLR", "cosine_annealing": "CosineAnnealingLR"},
     ),
     "SOLVER.SCHED": ("SOLVER.SCHED", {"WarmupMultiStepLR": "MultiStepLR"}),
+    # A constant there is 0 after normalisation, which is the mean colour.
+    "INPUT.RE_MODE": ("INPUT.REA_MODE", {"const": "mean"}),
 }
 
 # Keys that change nothing, with the reason.
@@ -89,8 +98,6 @@ WITHOUT_EFFECT = {
     "MODEL.BACKBONE.ATT_DROP_RATE": "it belongs to its own ViT",
     "MODEL.BACKBONE.DROP_PATH_RATIO": "set MODEL.BACKBONE.DROP_PATH of a ViT",
     "MODEL.BACKBONE.DROP_RATIO": "set MODEL.BACKBONE.DROPOUT of a ViT",
-    "MODEL.BACKBONE.SIE_COE": "camera embeddings are not here",
-    "MODEL.BACKBONE.STRIDE_SIZE": "patches do not overlap here",
     "MODEL.QUEUE_SIZE": "it belongs to MoCo",
     "DATALOADER.SET_WEIGHT": "it belongs to SetReWeightSampler",
     "KD.MODEL_WEIGHTS": "it belongs to distillation",
@@ -116,6 +123,19 @@ WITHOUT_EFFECT = {
     "DIST_BACKEND": "training runs in one process",
     "REPRODUCIBLE": "every run is seeded by SEED",
     "USE_AUTOMATIC_OPTIM": "there is one training loop",
+    "MODEL.DEVICE_ID": "choose the GPU with MODEL.DEVICE cuda:0",
+    "MODEL.DIST_TRAIN": "training runs in one process",
+    "MODEL.FEAT_DIM_CENTER": "the size is the backbone's own",
+    "MODEL.IF_WITH_CENTER": "MODEL.METRIC_LOSS_TYPE triplet_center asks for the centre loss",
+    "MODEL.SHIFT_NUM": "it belongs to JPM",
+    "MODEL.SHUFFLE_GROUP": "it belongs to JPM",
+    "MODEL.DEVIDE_LENGTH": "it belongs to JPM",
+    "MODEL.RE_ARRANGE": "it belongs to JPM",
+    "SOLVER.COSINE_MARGIN": "it belongs to ArcFace and CosFace",
+    "SOLVER.COSINE_SCALE": "it belongs to ArcFace and CosFace",
+    "TEST.DIST_MAT": "distances are not written to a file",
+    "TEST.EVAL": "it was never read there",
+    "DEBUG": "it was never read there",
 }
 
 # Switches for things we do not have: fine while they are off, refused when they are on.
@@ -130,6 +150,9 @@ ABSENT = {
     "MODEL.BACKBONE.WITH_NL": "non-local blocks",
     "SOLVER.CLIP_GRADIENTS.ENABLED": "gradient clipping",
     "SOLVER.FREEZE_ITERS": "unfreezing after some iterations",
+    "MODEL.COS_LAYER": "a classifier of ArcFace",
+    "MODEL.JPM": "the jigsaw patches of TransReID",
+    "SOLVER.LARGE_FC_LR": "a doubled rate for classifiers (SOLVER.HEADS_LR_FACTOR 2 is near)",
     "MODEL.FREEZE_LAYERS": "freezing by name (MODEL.BACKBONE.FROZEN_LAYERS counts stages)",
     "TEST.PRECISE_BN.ENABLED": "precise batch-norm statistics",
     "KD.MODEL_CONFIG": "distillation",
@@ -173,7 +196,7 @@ OLD_FASTREID_DEFAULTS = {
 }
 
 # Exactly as their files write them; our own names are found in any case.
-DATASET_NAMES = {"DukeMTMC": "dukemtmcreid", "MOT17": "mot17_reid"}
+DATASET_NAMES = {"DukeMTMC": "dukemtmcreid", "dukemtmc": "dukemtmcreid", "MOT17": "mot17_reid"}
 
 # Starts of further keys of theirs, which `compat` handles one by one.
 STARTS = (

@@ -11,7 +11,9 @@ import yaml
 from yacs.config import CfgNode
 
 from reidtools.config import compat
+from reidtools.config.clip_document import STAGES, of_stage
 from reidtools.config.defaults import AT_LEAST, FIXED, MANY, ONE, defaults
+from reidtools.config.hydra_tree import is_hydra, read_hydra
 from reidtools.registry import DATASETS, options, unknown
 
 LOGGER = logging.getLogger("reidtools")
@@ -40,14 +42,21 @@ def resolve(
     path: str | Path | Sequence[str | Path] = "",
     overrides: Sequence[str] = (),
     base: Mapping[str, Any] | None = None,
+    stage: int = 2,
 ) -> tuple[CfgNode, list[str]]:
-    """What `load` does, with what was translated as sentences instead of warnings."""
-    trees = [read(Path(p)) for p in ([path] if isinstance(path, str | Path) else path) if p]
+    """What `load` does, with what was translated as sentences instead of warnings.
+
+    SOLVER.STAGE1 and SOLVER.STAGE2 are what one `stage` of a training has otherwise: in files over
+    all that files say, typed over all that is typed.
+    """
+    files = [read(Path(p)) for p in ([path] if isinstance(path, str | Path) else path) if p]
+    trees = [*map(without_stages, files), *(of_stage(only_stages(t), stage) for t in files)]
+    trees = [tree for place, tree in enumerate(trees) if tree or not place]
     first = merge(dict(base or {}), trees[0] if trees else {})
     over: Tree = {}
     for tree in trees[1:]:
         over = merge(over, tree)
-    typed, people = spell(pairs(overrides)), compat.counts_people(first)
+    typed, people = of_stage(spell(pairs(overrides)), stage), compat.counts_people(first)
     # All of it is translated together, because one key of theirs may need another (NAME and DEPTH);
     # then what came later in our own words counts once more, over what came earlier in theirs.
     files = merge(first, over)
@@ -62,9 +71,36 @@ def resolve(
     return complete(tree), notes
 
 
+def without_stages(tree: Tree) -> Tree:
+    """`tree` without what only one stage has."""
+    solver = tree.get("SOLVER")
+    if not isinstance(solver, dict):
+        return tree
+    return {**tree, "SOLVER": {k: value for k, value in solver.items() if k not in STAGES}}
+
+
+def only_stages(tree: Tree) -> Tree:
+    """What `without_stages` leaves out of `tree`."""
+    solver = tree.get("SOLVER")
+    own = {k: v for k, v in solver.items() if k in STAGES} if isinstance(solver, dict) else {}
+    return {"SOLVER": own} if own else {}
+
+
 def plain(config: CfgNode | str) -> Tree:
     """A config, or the YAML text of one, as nested dicts."""
     return yaml.safe_load(config if isinstance(config, str) else config.dump())
+
+
+def with_cameras(config: CfgNode, count: int) -> CfgNode:
+    """`config` with `count` cameras, where the backbone has a table of them and it says no number."""
+    backbone = config.MODEL.BACKBONE
+    if not backbone.get("SIE_CAMERA") or backbone.CAMERAS:
+        return config
+    config = config.clone()
+    config.defrost()
+    config.MODEL.BACKBONE.CAMERAS = count
+    config.freeze()
+    return config
 
 
 def dump(config: CfgNode) -> str:
@@ -125,7 +161,7 @@ def read(path: Path, above: tuple[Path, ...] = ()) -> Tree:
         raise ValueError(f"{path} is not valid YAML in UTF-8: {error}") from error
     if not isinstance(here, dict):
         raise ValueError(f"{path} holds no KEY: value pairs; see configs/ for examples.")
-    here = spell(here)
+    here = spell(read_hydra(path) if is_hydra(here) else here)
     bases = here.pop("_BASE_", [])
     tree: Tree = {}
     for base in bases if isinstance(bases, list) else [bases]:

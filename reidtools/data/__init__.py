@@ -1,5 +1,5 @@
 """From folders to batches. Importing this room registers every dataset and sampler."""
 
-from reidtools.data import datasets, samplers
+from reidtools.data import datasets, graph_sampler, samplers
 
-__all__ = ["datasets", "samplers"]
+__all__ = ["datasets", "graph_sampler", "samplers"]

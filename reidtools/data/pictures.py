@@ -163,7 +163,7 @@ class Batches:
         device: str | torch.device = "cpu",
     ):
         self.pictures, self.sampler, self.transform = pictures, sampler, transform
-        self.workers, self.device = workers, torch.device(device)
+        self.workers, self.device, self.choice = workers, torch.device(device), pictures.choice
 
     def __len__(self) -> int:
         return len(self.sampler)
@@ -171,8 +171,8 @@ class Batches:
     def set_epoch(self, epoch: int) -> None:
         """Let the sampler draw the batches of `epoch`, and the frames of tracklets for it."""
         self.sampler.set_epoch(epoch)
-        if self.pictures.choice:
-            self.pictures.choice.epoch = epoch
+        if self.choice:
+            self.choice.epoch = epoch
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         for batch in self._read_ahead() if self.workers else map(self._read, self.sampler):

@@ -8,26 +8,68 @@ import numpy as np
 from reidtools.registry import SAMPLERS
 
 
-class _EpochSampler:
-    """What samplers share: `_draw` makes an epoch's batches from a generator of (seed, epoch)."""
+class EpochSampler:
+    """What samplers share: `_draw` makes an epoch's batches from a generator of (seed, epoch).
+
+    They are drawn when they are first asked for, since some samplers need a model for it.
+    """
 
     def __init__(self, seed: int):
         self.seed = seed
         self.set_epoch(0)
 
     def set_epoch(self, epoch: int) -> None:
-        """Draw the batches of `epoch`; the same seed and epoch always give the same batches."""
-        self._batches = self._draw(np.random.default_rng((self.seed, epoch)))
+        """Go to `epoch`; the same seed and epoch always give the same batches."""
+        self.epoch = epoch
+        self._batches: list[list[int]] | None = None
 
     def __iter__(self) -> Iterator[list[int]]:
-        return iter(self._batches)
+        return iter(self._drawn())
 
     def __len__(self) -> int:
-        return len(self._batches)
+        return len(self._drawn())
+
+    def _drawn(self) -> list[list[int]]:
+        if self._batches is None:
+            self._batches = self._draw(np.random.default_rng((self.seed, self.epoch)))
+        return self._batches
+
+    def _draw(self, rng: np.random.Generator) -> list[list[int]]:
+        raise NotImplementedError
+
+
+def members_of(pids: Sequence[int]) -> dict[int, list[int]]:
+    """The indices of every person's pictures, people by first appearance.
+
+    Fewer than two people are a `ValueError`.
+    """
+    members = defaultdict(list)
+    for index, pid in enumerate(pids):
+        members[int(pid)].append(index)
+    if len(members) < 2:
+        raise ValueError(
+            "The training set has one person, and there is nobody to tell it from; add others."
+        )
+    return dict(members)
+
+
+def people_in(batch_size: int, num_instance: int) -> int:
+    """How many people a batch shows with `num_instance` pictures each; `ValueError` below two."""
+    if num_instance < 1 or batch_size % num_instance:
+        raise ValueError(
+            f"A batch of {batch_size} cannot hold {num_instance} pictures of each person; make "
+            "SOLVER.IMS_PER_BATCH a multiple of DATALOADER.SAMPLER.NUM_INSTANCE."
+        )
+    if batch_size // num_instance < 2:
+        raise ValueError(
+            f"A batch of {batch_size} with {num_instance} pictures of each person shows one "
+            "person, and there is nobody to tell it from; raise SOLVER.IMS_PER_BATCH."
+        )
+    return batch_size // num_instance
 
 
 @SAMPLERS
-class RandomIdentitySampler(_EpochSampler):
+class RandomIdentitySampler(EpochSampler):
     """P x K batches: P distinct people with K = `num_instance` pictures each (Hermans et al., 2017,
     arXiv:1703.07737).
 
@@ -40,25 +82,9 @@ class RandomIdentitySampler(_EpochSampler):
     """
 
     def __init__(self, pids: Sequence[int], batch_size: int, seed: int, *, num_instance: int = 4):
-        if num_instance < 1 or batch_size % num_instance:
-            raise ValueError(
-                f"A batch of {batch_size} cannot hold {num_instance} pictures of each person; make "
-                "SOLVER.IMS_PER_BATCH a multiple of DATALOADER.SAMPLER.NUM_INSTANCE."
-            )
-        self.people, self.num_instance = batch_size // num_instance, num_instance
-        if self.people < 2:
-            raise ValueError(
-                f"A batch of {batch_size} with {num_instance} pictures of each person shows one "
-                "person, and there is nobody to tell it from; raise SOLVER.IMS_PER_BATCH."
-            )
-        self.members = defaultdict(list)
-        for index, pid in enumerate(pids):
-            self.members[int(pid)].append(index)
-        if len(self.members) < 2:
-            raise ValueError(
-                "The training set has one person, and there is nobody to tell it from; add others."
-            )
-        self.people = min(self.people, len(self.members))
+        people, self.num_instance = people_in(batch_size, num_instance), num_instance
+        self.members = members_of(pids)
+        self.people = min(people, len(self.members))
         super().__init__(seed)
 
     def _draw(self, rng: np.random.Generator) -> list[list[int]]:
@@ -90,14 +116,18 @@ class RandomIdentitySampler(_EpochSampler):
 
 
 @SAMPLERS
-class RandomSampler(_EpochSampler):
-    """All pictures in random order, whoever is on them; an incomplete last batch is left out."""
+class RandomSampler(EpochSampler):
+    """All pictures in random order, whoever is on them.
 
-    def __init__(self, pids: Sequence[int], batch_size: int, seed: int):
-        self.count, self.batch_size = len(pids), batch_size
+    drop_last: leave out an incomplete last batch; else every picture comes once an epoch.
+    """
+
+    def __init__(self, pids: Sequence[int], batch_size: int, seed: int, *, drop_last: bool = True):
+        self.count, self.batch_size, self.drop_last = len(pids), batch_size, drop_last
         super().__init__(seed)
 
     def _draw(self, rng: np.random.Generator) -> list[list[int]]:
         order = rng.permutation(self.count).tolist()
         size = min(self.batch_size, self.count)
-        return [order[i : i + size] for i in range(0, self.count - size + 1, size)]
+        end = self.count - size + 1 if self.drop_last else self.count
+        return [order[i : i + size] for i in range(0, end, size)]

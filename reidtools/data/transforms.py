@@ -6,7 +6,9 @@ import torch
 from torch import Tensor
 
 from reidtools.ops.degrade import degrade_each
+from reidtools.registry import choose
 
+REA_MODES = {"mean": False, "pixel": True}
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
@@ -47,7 +49,9 @@ class Augment:
 
     Flip left-right with `flip_prob`; pad by `padding` black pixels and crop back at a random place;
     erase a rectangle with `rea_prob` (Zhong et al., 2017, arXiv:1708.04896), of `rea_area` of the
-    picture and height/width within `rea_ratio`, filled with the mean colour `fill` (0..1, RGB).
+    picture and height/width within `rea_ratio`. It is filled with the mean colour `fill` (0..1,
+    RGB) or, with `rea_mode` ``pixel``, with normal noise around it of the deviation `spread`, cut
+    to what pixels can be, as in TransReID and CLIP-ReID.
     The frames of a tracklet are all treated alike; `rea_per_frame` erases in each one by itself.
     All chance comes from `generator`, on the CPU, so a run repeats whatever the device.
     """
@@ -58,6 +62,7 @@ class Augment:
         self,
         generator: torch.Generator,
         fill: Sequence[float] = IMAGENET_MEAN,
+        spread: Sequence[float] = IMAGENET_STD,
         *,
         flip_prob: float = 0.5,
         padding: int = 10,
@@ -65,6 +70,7 @@ class Augment:
         rea_area: Sequence[float] = (0.02, 0.4),
         rea_ratio: Sequence[float] = (0.3, 3.33),
         rea_per_frame: bool = False,
+        rea_mode: str = "mean",
     ):
         if not (0 <= flip_prob <= 1 and 0 <= rea_prob <= 1):
             raise ValueError(
@@ -77,7 +83,9 @@ class Augment:
                 )
         if padding < 0:
             raise ValueError(f"INPUT.PADDING is {padding}; it is a number of pixels, at least 0.")
+        choose("INPUT.REA_MODE", rea_mode, REA_MODES)
         self.generator, self.padding = generator, padding
+        self.noisy, self.spread = REA_MODES[rea_mode], 255 * torch.tensor(spread).view(3, 1, 1)
         self.fill = (255 * torch.tensor(fill)).round().byte().view(3, 1, 1)
         self.flip_prob, self.rea_prob = flip_prob, rea_prob
         self.rea_area, self.rea_ratio, self.rea_per_frame = rea_area, rea_ratio, rea_per_frame
@@ -101,8 +109,13 @@ class Augment:
             ]
             for t, hole in enumerate(holes[i * apart : (i + 1) * apart]):
                 if hole:
-                    (out[i][t] if apart > 1 else out[i])[..., hole[0], hole[1]] = fill
+                    spot = (out[i][t] if apart > 1 else out[i])[..., hole[0], hole[1]]
+                    spot[:] = self._noise(spot) if self.noisy else fill
         return out
+
+    def _noise(self, spot: Tensor) -> Tensor:
+        noise = torch.randn(spot.shape, generator=self.generator) * self.spread + self.fill
+        return noise.round().clamp(0, 255).to(spot)
 
     def _holes(self, count: int, height: int, width: int) -> list[tuple[slice, slice] | None]:
         """The rectangle to erase in each picture, or None.

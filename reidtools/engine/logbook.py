@@ -68,8 +68,10 @@ class Logbook:
     """Writes the progress and the scores of a run into its folder.
 
     On a terminal the console shows a bar for the epoch, elsewhere a line for every report.
-    `first_iteration` is where this process starts counting, for the time that is left. `also` gets
-    what each epoch and each test gave, by name, and the epoch: a tracker elsewhere.
+    `first_iteration` and `first_epoch` are where this process starts counting, for the time that is
+    left. `also` gets what each epoch and each test gave, by name, and the epoch: a tracker
+    elsewhere. A run that is the `stage` of another, such as ``stage1``, has its figures under the
+    names of the CLIP-ReID document as well: train_loss_stage1, base_lr_stage1, val_mAP …
     """
 
     def __init__(
@@ -80,11 +82,15 @@ class Logbook:
         batch_size: int,
         first_iteration: int = 0,
         also: Callable[[Mapping[str, float], int], None] | None = None,
+        *,
+        first_epoch: int = 0,
+        stage: str = "",
     ):
         from torch.utils.tensorboard import SummaryWriter
 
         self.run, self.length, self.max_epoch = run, iterations_per_epoch, max_epoch
-        self.batch_size, self.first, self.also = batch_size, first_iteration, also
+        self.batch_size, self.also = batch_size, also
+        self.first_epoch, self.stage = first_epoch, stage
         self.events = SummaryWriter(str(run))
         self.metrics = (run / "metrics.jsonl").open("a", encoding="utf-8")
         self.seen, self.seen_at, self.trained = first_iteration, time.monotonic(), 0.0
@@ -95,8 +101,8 @@ class Logbook:
         steps, now = progress.iteration - self.seen, time.monotonic()
         took, self.seen, self.seen_at = now - self.seen_at, progress.iteration, now
         self.trained += took
-        left = self.max_epoch * self.length - progress.iteration
-        eta = timedelta(seconds=round(left * self.trained / (progress.iteration - self.first)))
+        left = (self.max_epoch - progress.share) / (progress.share - self.first_epoch)
+        eta = timedelta(seconds=round(left * self.trained))
         speed = steps * self.batch_size / took
         means = progress.losses | progress.figures
         losses = "  ".join(f"{name} {value:.4g}" for name, value in means.items())
@@ -117,6 +123,10 @@ class Logbook:
         scalars = {f"Loss/{name}": value for name, value in progress.losses.items()}
         scalars |= {f"Train/{name}": value for name, value in progress.figures.items()}
         scalars |= {"lr": progress.lr, "pictures_per_second": speed}
+        if self.stage:
+            named = {"train_loss": progress.losses["total"], "base_lr": progress.lr}
+            named |= {"train_acc": v for k, v in progress.figures.items() if k == "top1_text"}
+            scalars |= {f"{name}_{self.stage}": value for name, value in named.items()}
         for name, value in scalars.items():
             self.events.add_scalar(name, value, progress.iteration)
         if progress.epoch_done and self.also:
@@ -138,6 +148,9 @@ class Logbook:
         self._record({"epoch": epoch, "dataset": dataset} | about | figures)
         place = f"{title}/{dataset}" if title else dataset
         scalars = {f"{place}/{name}": value for name, value in figures.items()}
+        if self.stage and not title:
+            named = {"mAP": "val_mAP", **{f"Rank-{k}": f"val_rank{k}" for k in (1, 5, 10)}}
+            scalars |= {named[name]: value for name, value in figures.items() if name in named}
         for name, value in scalars.items():
             self.events.add_scalar(name, value, iteration)
         if self.also:
@@ -161,7 +174,7 @@ class Logbook:
         if self.bar is None:
             self.bar = tqdm(total=self.length, leave=False, desc=f"epoch {progress.epoch}")
         self.bar.set_postfix_str(text, refresh=False)
-        self.bar.update(progress.iteration - progress.epoch * self.length - self.bar.n)
+        self.bar.update(round((progress.share - progress.epoch) * self.length) - self.bar.n)
         if progress.epoch_done:
             self.bar.close()
             self.bar = None

@@ -1,6 +1,6 @@
 """What training minimises: a weighted sum of losses over the facts of a batch."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -10,7 +10,9 @@ from reidtools.engine.parts import in_parts
 from reidtools.ops.degrade import degrade
 from reidtools.registry import facts, unknown
 
-FACTS = ("features", "embeddings", "low_features", "pids", "camids")
+BRANCHES = ("features", "embeddings", "joint", "low_features")
+FACTS = (*BRANCHES, "pids", "camids", "index", "amp")
+TRAINING_ONLY = {"num_people", "captions"}  # who is built with one of them knows no strangers
 
 
 class Objective(nn.Module):
@@ -18,9 +20,15 @@ class Objective(nn.Module):
 
     A loss receives the facts that its ``forward`` names, as a pytest test receives fixtures:
     ``features`` (B, D) before the neck, ``embeddings`` (B, D) after it, ``pids`` (B,) training
-    labels, ``camids`` (B,), ``low_features`` (B, D): features of the same pictures `low_scale`
-    times as coarse, which cost a second pass and are made only if wanted. A loss that wants
-    something else is refused when the objective is built.
+    labels, ``camids`` (B,), ``index`` (B,) places in the training set, ``low_features`` (B, D):
+    features of the same pictures `low_scale` times as coarse, which cost a second pass and are made
+    only if wanted; ``joint`` (B, D): features that CLIP compares with texts; ``amp``: the dtype of
+    autocast or None, for a loss that has a network of its own. A loss that wants something else is
+    refused when the objective is built.
+
+    Where the head has several branches, such as three ``features``, a loss sees one after the other
+    and they are added up; a `ModuleList` of losses has one for each. A batch without ``images`` has
+    its branches already: it was embedded once, before (see `embed_once`).
 
     With `micro_batch` no more than that many pictures are in the network at a time: their
     activations are not kept but computed again on the way back (arXiv:1604.06174), and the losses
@@ -43,7 +51,7 @@ class Objective(nn.Module):
         if not losses:
             raise ValueError("There is no loss to minimise; name at least one under MODEL.LOSSES.")
         self.losses, self.weights = nn.ModuleDict(losses), dict(weights)
-        self.wants = {name: facts(loss.forward) for name, loss in losses.items()}
+        self.wants = {name: facts(_first(loss).forward) for name, loss in losses.items()}
         for name, wanted in self.wants.items():
             for fact in wanted:
                 if fact not in FACTS:
@@ -61,35 +69,71 @@ class Objective(nn.Module):
         self.figures = {
             name: value
             for loss in self.losses.values()
-            for name, value in getattr(loss, "figures", {}).items()
+            for name, value in getattr(_first(loss), "figures", {}).items()
         }
         return losses
 
     def of_strangers(self, embedder: nn.Module, batch: Mapping[str, Any]) -> dict[str, Tensor]:
         """The losses of a batch of people who were not trained on: those that have no classifier.
 
-        They are the losses built without the fact ``num_people``; there may be none.
+        They are the losses built without a fact of `TRAINING_ONLY`; there may be none.
         """
-        free = {n: loss for n, loss in self.losses.items() if "num_people" not in facts(type(loss))}
+        free = {
+            name: loss
+            for name, loss in self.losses.items()
+            if TRAINING_ONLY.isdisjoint(facts(type(_first(loss))))
+        }
         return self._measure(embedder, batch, free) if free else {}
+
+    def set_epoch(self, epoch: int) -> None:
+        """Tell the losses that want to know, such as those that draw captions."""
+        for loss in self.losses.values():
+            if hasattr(loss, "set_epoch"):
+                loss.set_epoch(epoch)
 
     def _measure(
         self, embedder: nn.Module, batch: Mapping[str, Any], losses: Mapping[str, nn.Module]
     ) -> dict[str, Tensor]:
-        features, embeddings = self._embed(embedder, batch["images"])
-        known = {**batch, "features": features.float(), "embeddings": embeddings.float()}
-        if any("low_features" in self.wants[name] for name in losses):
-            low_features, _ = self._embed(embedder, degrade(batch["images"], self.low_scale))
-            known["low_features"] = low_features.float()
+        device = batch["pids"].device.type
+        amp = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
+        known = {**batch, "amp": amp}
+        if "images" in batch:
+            known |= self._branches(embedder, batch, batch["images"])
+            if any("low_features" in self.wants[name] for name in losses):
+                coarse = degrade(batch["images"], self.low_scale)
+                known["low_features"] = self._branches(embedder, batch, coarse)["features"]
+        for name in BRANCHES:
+            known[name] = tuple(branch.float() for branch in known.get(name, ()))
         # Distances and log-sums lose too much in half precision, whatever the network runs in.
-        with torch.autocast(features.device.type, enabled=False):
+        with torch.autocast(device, enabled=False):
             return {
-                name: self.weights[name] * loss(**{fact: known[fact] for fact in self.wants[name]})
+                name: self.weights[name] * _sum_of(loss, self.wants[name], known)
                 for name, loss in losses.items()
             }
 
-    def _embed(self, embedder: nn.Module, images: Tensor) -> tuple[Tensor, Tensor]:
-        if not self.micro_batch:
-            return embedder(images)
-        frames = in_parts(embedder, images.flatten(0, -4), self.micro_batch)
-        return embedder.pool(frames, len(images))
+    def _branches(
+        self, embedder: nn.Module, batch: Mapping[str, Any], images: Tensor
+    ) -> dict[str, tuple[Tensor, ...]]:
+        """What the head of `embedder` makes for losses of `images`, those of the batch."""
+        seen = embedder.in_a_row(images, batch.get("camids"))
+        if self.micro_batch:
+            frames = in_parts(embedder, seen[0], self.micro_batch, *seen[1:])
+        else:
+            frames = embedder.frames(*seen)
+        return embedder.branches(frames, len(images))
+
+
+def _first(loss: nn.Module) -> nn.Module:
+    """A loss itself, or the first of those for several branches."""
+    return loss[0] if isinstance(loss, nn.ModuleList) else loss
+
+
+def _sum_of(loss: nn.Module, wanted: Sequence[str], known: Mapping[str, Any]) -> Tensor:
+    """The loss of every branch, added up."""
+    count = max((len(known[fact]) for fact in wanted if fact in BRANCHES), default=1)
+    each = loss if isinstance(loss, nn.ModuleList) else [loss] * count
+    values = [
+        module(**{fact: known[fact][i] if fact in BRANCHES else known[fact] for fact in wanted})
+        for i, module in enumerate(each)
+    ]
+    return sum(values[1:], values[0])

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 class Progress:
     """Where a run stands: `epoch` counts from 0, `iteration` counts the steps taken in all.
 
-    `losses`, ``total`` among them, and `figures`, what losses measured besides, are means since the
+    `share` is how many epochs are done, in part as well. `losses`, ``total`` among them, and `figures`, what losses measured besides, are means since the
     last report, or over the epoch if `epoch_done`, which says that this report closes its epoch;
     `lr` is the first group's.
     """
@@ -22,6 +22,7 @@ class Progress:
     iteration: int
     lr: float
     epoch_done: bool
+    share: float
     losses: dict[str, float] = field(default_factory=dict)
     figures: dict[str, float] = field(default_factory=dict)
 
@@ -57,8 +58,11 @@ class Trainer:
             if progress.epoch_done:
                 save(trainer.state_dict())
 
-    `batches` is iterable once an epoch, has a length and a ``set_epoch``. `schedule` is stepped
-    after every iteration. `generator` is the augmentation's source of chance. `amp` is the dtype of
+    `batches` is iterable once an epoch, has a length and a ``set_epoch``; epochs may be of different
+    length. `schedule` goes on by an epoch of ``schedule_length`` iterations, at first the length of
+    `batches`, in each of them. Weights move once every `accumulate` batches, by the mean of their
+    gradients, and at the end of an epoch. Only parts of `model` that want a gradient are trained,
+    and a model without one is left in evaluation mode. `generator` is the augmentation's source of chance. `amp` is the dtype of
     autocast, or None. Finiteness is checked one step late, so that the device never waits for it;
     nothing is reported or saved in between.
     """
@@ -75,10 +79,13 @@ class Trainer:
         max_epoch: int,
         log_period: int = 20,
         amp: torch.dtype | None = None,
+        accumulate: int = 1,
     ):
         self.model, self.objective, self.batches = model, objective, batches
         self.optimizer, self.schedule, self.generator = optimizer, schedule, generator
         self.max_epoch, self.log_period, self.amp = max_epoch, log_period, amp
+        self.accumulate, self.schedule_length = accumulate, len(batches)
+        self.frozen = not any(weight.requires_grad for weight in model.parameters())
         self.device = next(model.parameters()).device
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=amp == torch.float16)
         self.epoch = self.iteration = 0
@@ -87,13 +94,18 @@ class Trainer:
     def __iter__(self) -> Iterator[Progress]:
         started = False
         while self.epoch < self.max_epoch:
-            self.model.train()
-            self.objective.train()
             self.batches.set_epoch(self.epoch)
+            self.objective.set_epoch(self.epoch)
+            self.model.train(not self.frozen)
+            self.objective.train()
             recent, whole, last = _Means(), _Means(), len(self.batches) - 1
             for position, batch in enumerate(self.batches):
                 lr = self.optimizer.param_groups[0]["lr"]
-                losses, done = self._step(batch), position == last
+                done = position == last
+                moves = done or not (position + 1) % self.accumulate
+                losses = self._step(batch, position % self.accumulate == 0, moves)
+                if moves:
+                    self._advance((position + 1) / (last + 1))
                 for means in (recent, whole):
                     means.add(losses | self.objective.figures)
                 if recent.count == self.log_period or done or not started:
@@ -101,7 +113,9 @@ class Trainer:
                     self._check()
                     values = (whole if done else recent).values()
                     figures = {name: values.pop(name) for name in self.objective.figures}
-                    progress = Progress(self.epoch, self.iteration, lr, done, values, figures)
+                    share = self.epoch + (position + 1) / (last + 1)
+                    place = (self.epoch, self.iteration, lr, done, share)
+                    progress = Progress(*place, values, figures)
                     self.epoch += done
                     yield progress
                     recent = _Means()
@@ -117,17 +131,28 @@ class Trainer:
                 means.add(self.objective.of_strangers(self.model, batch))
         return means.values()
 
-    def _step(self, batch: dict[str, Any]) -> dict[str, Tensor]:
-        """One update of the weights; the detached losses, with their ``total``."""
+    def _advance(self, share: float) -> None:
+        """Set the schedule to that `share` of the epoch."""
+        length = self.schedule_length
+        self.schedule.last_epoch = self.epoch * length + round(share * length) - 1
+        self.schedule.step()
+
+    def _step(self, batch: dict[str, Any], first: bool, moves: bool) -> dict[str, Tensor]:
+        """The gradients of a batch, and an update of the weights if it `moves` them.
+
+        Gradients of batches before it count as well, unless it is the `first`. The detached losses,
+        with their ``total``.
+        """
         with torch.autocast(self.device.type, self.amp) if self.amp else nullcontext():
             losses = self.objective(self.model, batch)
         total = sum(losses.values())
         self._check()
-        self.optimizer.zero_grad(set_to_none=True)
-        self.scaler.scale(total).backward()
-        self.scaler.step(self.optimizer)
-        self.scaler.update()
-        self.schedule.step()
+        if first:
+            self.optimizer.zero_grad(set_to_none=True)
+        self.scaler.scale(total / self.accumulate).backward()
+        if moves:
+            self.scaler.step(self.optimizer)
+            self.scaler.update()
         losses = {name: value.detach() for name, value in losses.items()}
         losses["total"] = total.detach()
         self._unchecked = (self.iteration, losses, batch)

@@ -9,6 +9,7 @@ from reidtools.evaluation.vectors import Vectors
 from reidtools.evaluation.verification import Verification
 
 RANKS = (1, 5, 10, 20, 50)
+RESULTS = ("Rank-1", "Rank-5", "mAP")
 CENTROIDS = "Centroid gallery, made with ground-truth ids: not comparable with the other figures"
 Rows = dict[str, dict[str, float]]
 
@@ -86,6 +87,17 @@ class Report:
                 lines += [f"{title}: {dataset}"]
                 lines += [f"top-k, Rank-{k:<3}:{row[f'Rank-{k}']:.1f}%" for k in RANKS]
                 lines += [f"mAP: {row['mAP'] / 100:.5f}"]
+        return "\n".join(lines)
+
+    def test_results(self) -> str:
+        """Rank-1, Rank-5 and mAP as CLIP-ReID prints them; of several test sets under their names.
+
+        They are those of the plain protocol, the first table: ``Test Results - Rank-1: 95.22%``.
+        """
+        lines = []
+        for dataset, row in self.figures.items():
+            lines += [dataset] if len(self.figures) > 1 else []
+            lines += [f"Test Results - {key}: {row[key]:.2f}%" for key in RESULTS]
         return "\n".join(lines)
 
 

@@ -193,11 +193,12 @@ def stream(
         bar = {"unit": "batch", "leave": False, "delay": 2}
         for batch in tqdm(batches, desc=progress, disable=quiet, **bar):
             images, whole = batch["images"], "ends" not in batch
+            seen = [images, batch["camids"]] if getattr(model, "by_camera", False) else [images]
             if join:
-                images = torch.cat([images, images.flip(-1)])
+                seen = [torch.cat([seen[0], images.flip(-1)]), *(ids.repeat(2) for ids in seen[1:])]
             with torch.autocast(images.device.type, amp, enabled=amp is not None):
-                seen = model(images)[1] if whole else tracklets.model.frames(images)
-            views = seen.float().unflatten(0, (2 if join else 1, -1))  # (V, B, D)
+                found = model(*seen)[1] if whole else tracklets.model.frames(*seen)
+            views = found.float().unflatten(0, (2 if join else 1, -1))  # (V, B, D)
             rows, names = list(range(views.shape[1])), batch["paths"]
             if "readable" in batch:
                 rows = batch["readable"].nonzero().flatten().tolist()

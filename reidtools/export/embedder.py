@@ -71,15 +71,25 @@ class Exported:
 
 
 class _Pictures(nn.Module):
-    """Normalised pictures to embeddings: an Embedder without its tracklets."""
+    """Normalised pictures to embeddings: an Embedder without its tracklets.
+
+    Where the model is `by_camera` it takes a camid for each picture as well; -1 is none known.
+    """
 
     def __init__(self, model: Embedder):
         super().__init__()
         self.model = model
 
-    def forward(self, images: Tensor) -> Tensor:
-        features = self.model.temporal(self.model.frames(images)[:, None])
+    def forward(self, images: Tensor, camera_label: Tensor | None = None) -> Tensor:
+        camids = () if camera_label is None else (camera_label,)
+        features = self.model.temporal(self.model.frames(images, *camids)[:, None])
         return self.model.heads.embed(features)
+
+    def example(self, images: Tensor) -> tuple[Tensor, ...]:
+        """What is given with such `images`: cameras, the first of which is not known."""
+        if not self.model.by_camera:
+            return (images,)
+        return images, torch.arange(len(images)) % 2 - 1
 
 
 def export_embedder(
@@ -95,7 +105,8 @@ def export_embedder(
     """Write what makes `model`'s embeddings of single pictures to `path`, and check the file.
 
     The file takes float32 `images` (batch, 3, height, width) of `size`, normalised, and gives
-    `features` (batch, dim), not normalised, for any batch. `format` is a key of `FORMATS`, and
+    `features` (batch, dim), not normalised, for any batch. That of a model with camera embeddings
+    takes int64 `camera_label` (batch,) as well, counted from 0; -1 is a camera not known. `format` is a key of `FORMATS`, and
     `path` has its ending. `about`, which should tell how pictures are prepared, is kept in the
     file. `opset` is the version of ONNX's operators. With `int8` a smaller ONNX file, whose name
     ends in ``_int8.onnx``, is written beside it; see `quantise`. `model` stays as it is.
@@ -155,11 +166,12 @@ def _told(about: Mapping[str, str], dim: int, size: tuple[int, int], format: str
 
 
 def _content(
-    network: nn.Module, form: Format, size: tuple[int, int], about: Mapping[str, str], opset: int
+    network: _Pictures, form: Format, size: tuple[int, int], about: Mapping[str, str], opset: int
 ) -> bytes:
     try:
         with quiet():
-            return form.write(network, torch.zeros(TRACED, 3, *size), about, opset)
+            inputs = network.example(torch.zeros(TRACED, 3, *size))
+            return form.write(network, inputs, about, opset)
     except ImportError:
         raise
     except Exception as error:  # exporters raise whatever comes up
@@ -171,7 +183,7 @@ def _content(
 
 @torch.inference_mode()
 def _compare(
-    network: nn.Module, path: Path, form: Format, size: tuple[int, int]
+    network: _Pictures, path: Path, form: Format, size: tuple[int, int]
 ) -> tuple[float, float]:
     """Largest absolute difference to torch over the checked batches, and its relative size.
 
@@ -180,7 +192,8 @@ def _compare(
     try:
         with quiet():
             load = form.load(path)
-            pairs = [(network(images), load(images)) for images in _checks(size)]
+            inputs = [network.example(images) for images in _checks(size)]
+            pairs = [(network(*given), load(*given)) for given in inputs]
     except Exception as error:  # checkers and runtimes raise whatever comes up
         raise ValueError(
             f"The exported network does not run on batches of {CHECKED} ({reason(error)}), so "
@@ -206,7 +219,7 @@ def _checks(size: tuple[int, int]) -> list[Tensor]:
 
 @torch.inference_mode()
 def _quantised(
-    network: nn.Module, source: Path, size: tuple[int, int], about: Mapping[str, str]
+    network: _Pictures, source: Path, size: tuple[int, int], about: Mapping[str, str]
 ) -> Quantised:
     """The 8-bit twin of the ONNX file `source`, beside it."""
     path = source.with_name(f"{source.stem}_int8.onnx")
@@ -217,7 +230,8 @@ def _quantised(
         file.write(content)
         file.flush()
         run = OnnxNetwork(file.name)
-        pairs = [(network(images), run(images)) for images in _checks(size)]
+        inputs = [network.example(images) for images in _checks(size)]
+        pairs = [(network(*given), run(*given)) for given in inputs]
         cosines = torch.cat([torch.cosine_similarity(a, b) for a, b in pairs])
 
     try:

@@ -14,26 +14,32 @@ import torch
 from torch import Tensor, nn
 
 from reidtools.extras import require
-from reidtools.modeling.onnx_network import OnnxNetwork
+from reidtools.modeling.onnx_network import CAMERAS, OnnxNetwork
 
 About = Mapping[str, str]
 INPUT, OUTPUT, BATCH = "images", "features", "batch"
+Inputs = tuple[Tensor, ...]  # pictures (B, 3, H, W), and camids (B,) where a network takes them
 ABOUT = "metadata.json"  # the extra file in .pt and .pt2
 
 
 class Format(NamedTuple):
     """One format: its ending, its writer, and its reader for the check.
 
-    `write` is given the network, a batch of pictures to trace it with, what is known about it and
-    the version of ONNX's operators. `load` gives a function of pictures (B, 3, H, W).
+    `write` is given the network, inputs to trace it with, what is known about it and the version of
+    ONNX's operators. `load` gives a function of such inputs.
     """
 
     ending: str
-    write: Callable[[nn.Module, Tensor, About, int], bytes]
-    load: Callable[[Path], Callable[[Tensor], Tensor]]
+    write: Callable[[nn.Module, Inputs, About, int], bytes]
+    load: Callable[[Path], Callable[..., Tensor]]
 
 
-def write_onnx(network: nn.Module, images: Tensor, about: About, opset: int) -> bytes:
+def _free_batch(inputs: Inputs) -> dict[str, dict]:
+    """The names of inputs, each with a first axis of any length."""
+    return {name: {0: torch.export.Dim(BATCH)} for name in (INPUT, CAMERAS)[: len(inputs)]}
+
+
+def write_onnx(network: nn.Module, inputs: Inputs, about: About, opset: int) -> bytes:
     """An ONNX file with a free batch axis; `about` is its metadata_props."""
     for package in ("onnx", "onnxscript", "onnxruntime"):
         require(package, f"Exporting to ONNX takes {package}", "export")
@@ -46,11 +52,11 @@ def write_onnx(network: nn.Module, images: Tensor, about: About, opset: int) -> 
 
     program = torch.onnx.export(
         network,
-        (images,),
+        inputs,
         dynamo=True,
-        input_names=[INPUT],
+        input_names=[*_free_batch(inputs)],
         output_names=[OUTPUT],
-        dynamic_shapes={INPUT: {0: torch.export.Dim(BATCH)}},
+        dynamic_shapes=_free_batch(inputs),
         opset_version=opset,
         verbose=False,
     )
@@ -76,7 +82,7 @@ def _without_traces(graph) -> None:
         part.doc_string = ""
 
 
-def load_onnx(path: Path) -> Callable[[Tensor], Tensor]:
+def load_onnx(path: Path) -> Callable[..., Tensor]:
     """The network of an ONNX file that ONNX's own checker accepts, in onnxruntime."""
     import onnx
 
@@ -84,22 +90,22 @@ def load_onnx(path: Path) -> Callable[[Tensor], Tensor]:
     return OnnxNetwork(path)
 
 
-def write_torchscript(network: nn.Module, images: Tensor, about: About, opset: int) -> bytes:
+def write_torchscript(network: nn.Module, inputs: Inputs, about: About, opset: int) -> bytes:
     """A traced TorchScript; the extra file `ABOUT` has `about` as JSON."""
-    traced, file = torch.jit.trace(network, (images,), check_trace=False), io.BytesIO()
+    traced, file = torch.jit.trace(network, inputs, check_trace=False), io.BytesIO()
     torch.jit.save(traced, file, _extra_files={ABOUT: json.dumps(dict(about))})
     return file.getvalue()
 
 
-def load_torchscript(path: Path) -> Callable[[Tensor], Tensor]:
+def load_torchscript(path: Path) -> Callable[..., Tensor]:
     """The network of a TorchScript file, on the CPU."""
     return torch.jit.load(str(path), map_location="cpu")
 
 
-def write_torch_export(network: nn.Module, images: Tensor, about: About, opset: int) -> bytes:
+def write_torch_export(network: nn.Module, inputs: Inputs, about: About, opset: int) -> bytes:
     """What torch.export.save writes, with a free batch axis; `ABOUT` has `about` as JSON."""
-    shapes = {INPUT: {0: torch.export.Dim(BATCH)}}
-    program, file = torch.export.export(network, (images,), dynamic_shapes=shapes), io.BytesIO()
+    shapes, file = _free_batch(inputs), io.BytesIO()
+    program = torch.export.export(network, inputs, dynamic_shapes=shapes)
     # Where a value was computed is noted beside each node: lines of source, with their folders.
     for node in program.graph.nodes:
         node.meta.pop("stack_trace", None)
@@ -107,7 +113,7 @@ def write_torch_export(network: nn.Module, images: Tensor, about: About, opset: 
     return file.getvalue()
 
 
-def load_torch_export(path: Path) -> Callable[[Tensor], Tensor]:
+def load_torch_export(path: Path) -> Callable[..., Tensor]:
     """The network of a file of torch.export."""
     with path.open("rb") as file:
         return torch.export.load(file).module()

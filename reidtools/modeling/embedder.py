@@ -23,13 +23,19 @@ class Preparation(NamedTuple):
     normalize: Callable[[Tensor], Tensor]
 
 
+def facts_of(backbone: nn.Module) -> dict[str, Any]:
+    """What a head is told of its backbone."""
+    parts = {"parts": backbone.parts} if hasattr(backbone, "parts") else {}
+    return {"dim": backbone.dim, "pooled": backbone.pooled, **parts}
+
+
 class Embedder(nn.Module):
     """A backbone, a head and a pooling over time; no labels, and nothing that only training needs.
 
-    Pictures (B, 3, H, W) or tracklets (B, T, 3, H, W), normalised, become `features` for metric
-    losses and `embeddings` for classification and retrieval, both (B, dim). A picture is a tracklet
-    of one frame: `frames` sees each frame alone, `pool` makes one vector of those of a tracklet.
-    `preparation` is what pictures need before; only `extract_features` asks for it.
+    Pictures (B, 3, H, W) or tracklets (B, T, 3, H, W), normalised, become `features` and, for
+    retrieval, `embeddings` (B, dim). A picture is a tracklet of one frame: `frames` sees each frame
+    alone, `pool` makes one vector of those of a tracklet. Where the backbone is `by_camera`, camids
+    (B,) tell it more; without them it knows none. `preparation` is what pictures need before; only `extract_features` asks for it.
     """
 
     def __init__(
@@ -42,8 +48,9 @@ class Embedder(nn.Module):
         super().__init__()
         self.backbone = backbone
         self.heads = heads
-        self.temporal = temporal or Mean(heads.dim)
+        self.temporal = temporal or Mean(heads.feature_dim)
         self.dim: int = heads.dim
+        self.by_camera = getattr(backbone, "by_camera", False)
         self.preparation = preparation
 
     @property
@@ -51,19 +58,37 @@ class Embedder(nn.Module):
         """Where the model lies; the CPU for one without weights of its own."""
         return next((tensor.device for tensor in self.parameters()), torch.device("cpu"))
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        return self.pool(self.frames(images.reshape(-1, *images.shape[-3:])), len(images))
+    def forward(self, images: Tensor, camids: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        return self.pool(self.frames(*self.in_a_row(images, camids)), len(images))
 
-    def frames(self, images: Tensor) -> Tensor:
-        """Features of frames one by one; (N, 3, H, W) -> (N, dim)."""
-        return self.heads.features(self.backbone(images))
+    def in_a_row(self, images: Tensor, camids: Tensor | None = None) -> tuple[Tensor, ...]:
+        """What `frames` takes of pictures or tracklets: (B, [T,] 3, H, W) -> (B * T, 3, H, W).
+
+        With the camids (B * T,) if there are any and the backbone wants them.
+        """
+        frames = images.reshape(-1, *images.shape[-3:])
+        if not self.by_camera or camids is None:
+            return (frames,)
+        return frames, camids.repeat_interleave(len(frames) // len(camids))
+
+    def frames(self, images: Tensor, *camids: Tensor) -> Tensor:
+        """Features of frames one by one; (N, 3, H, W), and camids (N,) -> (N, feature_dim)."""
+        return self.heads.features(self.backbone(images, *camids))
+
+    def join(self, features: Tensor, tracklets: int) -> Tensor:
+        """Features (B, feature_dim) of B `tracklets` of equally many frames.
+
+        `features` (B * T, feature_dim) are those of all frames, a tracklet after the other.
+        """
+        return self.temporal(features.reshape(tracklets, -1, self.heads.feature_dim))
+
+    def branches(self, frames: Tensor, tracklets: int) -> dict[str, tuple[Tensor, ...]]:
+        """What losses see of tracklets, by `Head.branches`; arguments are those of `join`."""
+        return self.heads.branches(self.join(frames, tracklets))
 
     def pool(self, features: Tensor, tracklets: int = 1) -> tuple[Tensor, Tensor]:
-        """Features and embeddings, both (B, dim), of B `tracklets` of equally many frames.
-
-        `features` (B * T, dim) are those of all their frames, a tracklet after the other.
-        """
-        features = self.temporal(features.reshape(tracklets, -1, self.dim))
+        """What `join` gives, and the embeddings (B, dim) that belong to it."""
+        features = self.join(features, tracklets)
         return features, self.heads.embed(features)
 
     @torch.inference_mode()

@@ -60,6 +60,24 @@ LAYOUTS = (
         ((r"^backbone\.base\.", "backbone."), (r"^bn\.", "heads.neck.")),
         r"fc_query\.|center_loss\.|backbone\.base\.fc\.",
     ),
+    Layout(
+        "CLIP-ReID",
+        ("image_encoder.",),
+        (
+            (r"^image_encoder\.", "backbone."),
+            (r"^cv_embed$", "backbone.cv_embed"),
+            (r"^bottleneck\.", "heads.neck."),
+            (r"^bottleneck_proj\.", "heads.neck_proj."),
+        ),
+        r"classifier(_proj)?\.|prompt_learner\.|text_encoder\.",
+    ),
+    Layout(
+        "OpenAI's CLIP",  # both towers; open_clip has the same names
+        ("visual.",),
+        ((r"^visual\.", "backbone."),),
+        r"(transformer|token_embedding|ln_final)\.|(positional_embedding|text_projection)$"
+        r"|logit_(scale|bias)$|(input_resolution|context_length|vocab_size)$",
+    ),
     Layout("reidtools", ("backbone.",), (), r"$^"),
     # The fc of OSNet is left out only where the model was asked to do without (FC False).
     Layout("torchreid", ("conv2.0.conv1.conv.",), BARE, r"classifier\.|fc\."),

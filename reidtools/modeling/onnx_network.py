@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from reidtools.extras import reason, require
 
 LOGGER = logging.getLogger("reidtools")
+CAMERAS = "camera_label"  # the input of a network that is told of cameras
 KINDS = {
     "tensor(float)": torch.float32,
     "tensor(float16)": torch.float16,
@@ -22,7 +23,8 @@ KINDS = {
 class OnnxNetwork(nn.Module):
     """The network in the ONNX file at `path`; (B, 3, H, W) -> float32 (B, dim), on their device.
 
-    It cannot be trained. Any B will do, also where the file is fixed to another one. `size` is the
+    Where the file takes cameras as well it is `by_camera`, and camids (B,) may be given; -1, or
+    none at all, are cameras not known. It cannot be trained. Any B will do, also where the file is fixed to another one. `size` is the
     height and width the file is fixed to, None if it takes several; `metadata` is what its writer
     says of it. `fingerprint` is the one in `metadata`, so that a network and its exported file are
     one model; of a file without it, or whose metadata say that its weights were rounded, it is the
@@ -48,7 +50,7 @@ class OnnxNetwork(nn.Module):
     def extra_repr(self) -> str:
         return f"{self.name}, dim={self.dim}, size={self.size}"
 
-    def forward(self, images: Tensor) -> Tensor:
+    def forward(self, images: Tensor, camids: Tensor | None = None) -> Tensor:
         if images.ndim != 4 or (self.size and tuple(images.shape[2:]) != self.size):
             have = " x ".join(str(side) for side in images.shape)
             takes = "(B, 3, {}, {})".format(*self.size or ("H", "W"))
@@ -57,7 +59,8 @@ class OnnxNetwork(nn.Module):
         if not len(images):
             return images.new_zeros((0, self.dim), dtype=torch.float32)
         pictures = images.detach().to("cpu", self._kind).contiguous().numpy()
-        vectors = self._run(pictures)
+        known = torch.full((len(images),), -1) if camids is None else camids.cpu()
+        vectors = self._run(pictures, known.numpy())
         if vectors.shape != (len(images), self.dim):
             raise ValueError(
                 f"{self.name} made an output {vectors.shape} of {len(images)} pictures, not "
@@ -65,15 +68,19 @@ class OnnxNetwork(nn.Module):
             )
         return torch.from_numpy(vectors).to(images.device)
 
-    def _run(self, pictures: np.ndarray) -> np.ndarray:
+    def _run(self, pictures: np.ndarray, camids: np.ndarray) -> np.ndarray:
         """The first output, float32, of pictures in the kind of numbers the file takes."""
         step = self._batch or len(pictures)
         found = []
         for start in range(0, len(pictures), step):
             part = pictures[start : start + step]
             filled = np.pad(part, [(0, step - len(part)), (0, 0), (0, 0), (0, 0)])
+            given = {self._input: filled}
+            if self.by_camera:
+                seen = camids[start : start + step].astype(np.int64)
+                given[CAMERAS] = np.pad(seen, (0, step - len(part)))
             try:
-                (vectors,) = self._session.run([self._output], {self._input: filled})
+                (vectors,) = self._session.run([self._output], given)
             except Exception as error:  # onnxruntime has no class of its own for what goes wrong
                 shape = " x ".join(str(side) for side in filled.shape)
                 raise ValueError(
@@ -90,7 +97,9 @@ class OnnxNetwork(nn.Module):
     def _what_it_takes(self) -> tuple[str, torch.dtype, int | None, tuple[int, int] | None]:
         inputs = self._session.get_inputs()
         told = ", ".join(f"{entry.name} {entry.shape} {entry.type}" for entry in inputs)
-        right = len(inputs) == 1 and len(inputs[0].shape) == 4 and inputs[0].type in KINDS
+        self.by_camera = [entry.name for entry in inputs[1:]] == [CAMERAS]
+        right = len(inputs) == 1 or self.by_camera
+        right = right and len(inputs[0].shape) == 4 and inputs[0].type in KINDS
         if not right or (isinstance(inputs[0].shape[1], int) and inputs[0].shape[1] != 3):
             raise ValueError(
                 f"{self.name} takes {told or 'nothing'}, not one batch of RGB pictures (B, 3, H, "
@@ -107,7 +116,7 @@ class OnnxNetwork(nn.Module):
         self._output, shape = outputs[0].name, outputs[0].shape
         if len(shape) != 2 or not isinstance(shape[1], int):  # the file does not say: try it
             black = torch.zeros(self._batch or 1, 3, *(self.size or (256, 128)), dtype=self._kind)
-            shape = self._run(black.numpy()).shape
+            shape = self._run(black.numpy(), np.full(len(black), -1)).shape
             if len(shape) != 2:
                 raise ValueError(
                     f"{self.name} makes {outputs[0].name} {shape}, not a vector of each picture "

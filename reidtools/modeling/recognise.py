@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from reidtools.modeling import backbones, heads  # noqa: F401  (they register themselves)
-from reidtools.modeling.embedder import Embedder
+from reidtools.modeling.embedder import Embedder, facts_of
 from reidtools.modeling.layouts import Layout, layout_of, translate
 from reidtools.modeling.weights import Fit, compare, some
 from reidtools.registry import BACKBONES, HEADS, options
@@ -21,11 +21,13 @@ from reidtools.registry import BACKBONES, HEADS, options
 SIZE = (256, 128)  # a ViT needs one to be built; its table of positions is resampled anyway
 # Options that change features without a tensor that tells, as the toolboxes have them. Where
 # nothing is said here, they are as ours are by default.
-UNSEEN = ("last_stride", "stem_relu", "stem_ceil", "final_relu")
+UNSEEN = ("last_stride", "stem_relu", "stem_ceil", "final_relu", "sie_coe")
+CLIP_NAMES = ("backbone.attnpool.", "backbone.ln_pre.")  # what both towers of CLIP have
 CUSTOMS: dict[str, dict[str, Any]] = {
     "FastReID": {"last_stride": 1, "stem_ceil": True},
     "centroids-reid": {"last_stride": 1, "stem_relu": False},
     "torchvision": {"last_stride": 2},  # torchreid as well
+    "CLIP-ReID": {"sie_coe": 1.0},  # of the published ones; the default of its config is 3
 }
 
 
@@ -74,7 +76,9 @@ def recognise(state: dict[str, Tensor], file_name: str = "") -> Network:
             doubts: tuple[str, ...] = ()
             if hint not in ("", name):
                 doubts = (f"The file's name says {hint}, but its tensors are those of {name}.",)
-            pixels = _pixels(state, chosen.get("timm_name") or _timm_name(file_name))
+            pixels = getattr(BACKBONES[name], "pixels", None) or _pixels(
+                state, chosen.get("timm_name") or _timm_name(file_name)
+            )
             return Network(layout.name, name, chosen, head, head_options, notes, doubts, pixels)
         if fitted.matched and (nearest is None or len(fitted.matched) > nearest[0]):
             nearest = len(fitted.matched), chosen.get("timm_name", name), fitted
@@ -118,6 +122,8 @@ def _head(entries: dict[str, Tensor]) -> tuple[str, dict[str, Any]]:
         chosen["embedding_dim"] = len(entries["heads.projection.weight"])
     if "heads.pool.p" in entries:
         chosen["pool_layer"] = "gem"
+    if any(name.startswith(CLIP_NAMES) for name in entries):
+        return "ClipNecks", {}
     neck = any(name.startswith("heads.neck.") for name in entries)
     return "BNNeck" if neck else "Linear", chosen
 
@@ -135,6 +141,13 @@ def _candidates(
         chosen = customs(layout.name, name)
         if "fc" in options(BACKBONES[name]) and not fc:
             chosen["fc"] = False
+        if tell := getattr(BACKBONES[name], "options_of", None):
+            prefix, ours = "backbone.", options(BACKBONES[name])
+            try:
+                told = tell({k.removeprefix(prefix): v for k, v in entries.items()})
+            except (KeyError, ValueError):  # a network with other parts
+                continue
+            chosen |= {k: v for k, v in told.items() if v != ours[k]}
         yield name, chosen
 
 
@@ -174,8 +187,7 @@ def _outline(
     try:
         with torch.random.fork_rng(devices=[]), torch.device("meta"):
             body = BACKBONES.build(backbone, {"image_size": SIZE}, chosen)
-            facts = {"dim": body.dim, "pooled": body.pooled}
-            return Embedder(body, HEADS.build(head, facts, head_options))
+            return Embedder(body, HEADS.build(head, facts_of(body), head_options))
     except (ValueError, ImportError, RuntimeError):
         return None
 
@@ -185,6 +197,8 @@ def _notes(
 ) -> tuple[str, ...]:
     """What no tensor tells, and how it was taken."""
     every = options(BACKBONES[name]) | chosen
+    if not every.get("sie_camera"):
+        every.pop("sie_coe", None)
     unseen = [f"{key.upper()} {every[key]}" for key in UNSEEN if key in every]
     if not pooled and "pool_layer" not in head_options:
         unseen.append("POOL_LAYER avg")

@@ -7,6 +7,7 @@ of another shape, and the caller decides what is good enough.
 import codecs
 import re
 import zipfile
+from collections import OrderedDict
 from dataclasses import dataclass, field
 from pathlib import Path
 from pickle import UnpicklingError
@@ -20,12 +21,15 @@ from reidtools.extras import reason
 from reidtools.modeling.embedder import Embedder
 from reidtools.modeling.layouts import layout_of, translate
 
+NOTES = "reidtools"
+
 
 def read(path: str | Path) -> dict[str, Any]:
     """The content of a ``.pth`` or ``.safetensors`` file, on the CPU.
 
     A pickle in it is never run: only tensors, numbers, text and containers of them are accepted.
-    Errors: `FileNotFoundError`, or `ValueError` for what is no file of weights.
+    Of TorchScript files those of OpenAI's CLIP are read, without running them. What `with_notes`
+    put beside a state dict comes beside it. Errors: `FileNotFoundError`, or `ValueError` for what is no file of weights.
     """
     path = Path(path).expanduser().resolve()
     if not path.is_file():
@@ -40,7 +44,10 @@ def read(path: str | Path) -> dict[str, Any]:
             f"{path} is a web page, not weights: the server sent a page (a quota of Google Drive, "
             "a login) instead of the file. Delete it and download it again, or in a browser."
         )
-    if what := _program(path):
+    what = _program(path)
+    if what == "TorchScript" and (state := _of_clip(path)):
+        return {"state_dict": state}
+    if what:
         raise ValueError(
             f"{path} is a file of {what}, which runs as it is, and no file of weights; name the "
             "checkpoint that it was made from, or an ONNX file."
@@ -60,7 +67,28 @@ def read(path: str | Path) -> dict[str, Any]:
         ) from error
     if not isinstance(content, dict) or not state_of(content):
         raise ValueError(f"{path} holds no tensors with names; give a file with a state dict.")
+    if notes := getattr(content, "_metadata", {}).get(NOTES):
+        return {"state_dict": content, **notes}
     return content
+
+
+def with_notes(state: dict[str, Tensor], **notes: str) -> dict[str, Tensor]:
+    """`state` as PyTorch's own modules give it, with `notes` where they keep their versions.
+
+    Others load such a file as the plain state dict that it is; `read` gives the notes as well.
+    """
+    noted = OrderedDict(state)
+    noted._metadata = {NOTES: notes}
+    return noted
+
+
+def _of_clip(path: Path) -> dict[str, Tensor]:
+    """The state dict of a TorchScript file if it is of CLIP, which OpenAI gives out as such."""
+    try:
+        state = dict(torch.jit.load(str(path), map_location="cpu").state_dict())
+    except RuntimeError as error:
+        raise ValueError(f"{path} is cut short or damaged; download or copy it again.") from error
+    return state if "visual.conv1.weight" in state else {}
 
 
 def _program(path: Path) -> str:
@@ -235,23 +263,37 @@ def load_pretrained(backbone: nn.Module, path: str | Path = "") -> Fit:
     They must fill the whole backbone: a partial fit is a `ValueError` that lists the rest, weights
     that cannot be downloaded are an `OSError`.
     """
-    name = getattr(backbone, "name", None) or getattr(backbone, "timm_name", "the backbone")
-    if path:
-        state = state_of(read(path))
-    else:
-        try:
-            state = backbone.fetch()
-        except Exception as error:  # each downloader has errors of its own
-            raise OSError(
-                f"Could not download weights of {name} ({reason(error)}); pass a local file with "
-                "MODEL.BACKBONE.PRETRAIN_PATH, or train from scratch with "
-                "MODEL.BACKBONE.PRETRAIN False."
-            ) from error
-    result = fit(backbone, state)
+    result = fit(backbone, pretrained(backbone, path))
+    fresh = {f"backbone.{name}" for name in getattr(backbone, "fresh", ())}
+    result.missing = [name for name in result.missing if name not in fresh]
     if not result.complete:
+        name = _name_of(backbone)
         source = Path(path).resolve() if path else "what was downloaded"
         raise ValueError(
             f"{source} does not fill {name} ({result}); choose the backbone, or the file, that "
             "belongs to the other."
         )
     return result
+
+
+def pretrained(backbone: nn.Module, path: str | Path = "") -> dict[str, Tensor]:
+    """The state dict in the file `path`, or the published one of a backbone, downloaded.
+
+    What cannot be downloaded is an OSError that says where a file may lie instead.
+    """
+    if path:
+        return state_of(read(path))
+    try:
+        return backbone.fetch()
+    except Exception as error:  # each downloader has errors of its own
+        place = getattr(backbone, "published", None)
+        raise OSError(
+            f"Could not download weights of {_name_of(backbone)} ({reason(error)}); "
+            f"{f'put the file at {place}, ' if place else ''}pass a local file with "
+            "MODEL.BACKBONE.PRETRAIN_PATH, or train from scratch with "
+            "MODEL.BACKBONE.PRETRAIN False."
+        ) from error
+
+
+def _name_of(backbone: nn.Module) -> str:
+    return getattr(backbone, "name", None) or getattr(backbone, "timm_name", "the backbone")

@@ -29,6 +29,7 @@ def make_optimizer(
     weight_decay_bias: float | None = None,
     bias_lr_factor: float = 1.0,
     heads_lr_factor: float = 1.0,
+    embedding_lr_factor: float = 1.0,
 ) -> optim.Optimizer:
     """The optimizer of all weights in `parts` that want a gradient.
 
@@ -40,7 +41,8 @@ def make_optimizer(
     momentum, nesterov: of ``SGD``; the others have none to set.
     weight_decay: of every weight, unless weight_decay_norm (scales of normalisation layers) or
         weight_decay_bias (every bias) say something else; None follows weight_decay.
-    bias_lr_factor: multiplies the learning rate of biases.
+    bias_lr_factor, embedding_lr_factor: multiply the learning rate of biases, and of tables of
+        embeddings, such as those of a text's tokens.
 
     Move the modules to their device first. Raises `LookupError` for an unknown optimizer,
     `ValueError` when nothing can be trained.
@@ -52,12 +54,14 @@ def make_optimizer(
         "weights": weight_decay,
         "norms": weight_decay if weight_decay_norm is None else weight_decay_norm,
         "biases": weight_decay if weight_decay_bias is None else weight_decay_bias,
+        "embeddings": weight_decay,
     }
     groups: dict[tuple[float, float], dict] = {}
     for place, kind, weight in _weights(parts):
         lr = base_lr
         lr *= heads_lr_factor if place == "heads" else 1
         lr *= bias_lr_factor if kind == "biases" else 1
+        lr *= embedding_lr_factor if kind == "embeddings" else 1
         group = groups.setdefault((lr, decays[kind]), {"params": [], "names": {}})
         group["params"].append(weight)
         group["names"][f"{place}.{kind}"] = None
@@ -96,5 +100,6 @@ def _weights(parts: Mapping[str, nn.Module]) -> Iterator[tuple[str, str, nn.Para
                     continue
                 seen.add(id(weight))
                 kind = "norms" if isinstance(module, NORMS) else "weights"
+                kind = "embeddings" if isinstance(module, nn.Embedding) else kind
                 kind = "biases" if name.endswith("bias") else kind
                 yield "heads" if heads else "backbone", kind, weight

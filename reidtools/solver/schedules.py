@@ -32,6 +32,7 @@ def make_schedule(
     delay_epochs: int = 0,
     eta_min_lr: float = 1e-7,
     steps_from: str = "start",
+    first_epoch: int = 0,
 ) -> LambdaLR:
     """The learning rate of every group as a function of time; step it once an iteration.
 
@@ -44,6 +45,8 @@ def make_schedule(
     warmup_method: ``linear`` rises to 1, ``constant`` stays at warmup_factor to the end.
     steps_from: ``start`` counts epochs from the first one; ``warmup`` counts as FastReID does,
         from the end of the warm-up and of delay_epochs, so that steps come later by as much.
+    first_epoch: the number of the first epoch for all of the above. 1 is what CLIP-ReID, TransReID
+        and others have, so that the rate never is at the foot of a warm-up by epochs.
 
     Raises `LookupError` for unknown names, `ValueError` for a schedule that contradicts itself. A
     warm-up of more than half of the run is told.
@@ -64,6 +67,8 @@ def make_schedule(
             f"warmup_epochs is {warmup_epochs} and warmup_iters is {warmup_iters}: "
             "a run warms up once; set one of them to 0."
         )
+    if first_epoch not in (0, 1):
+        raise ValueError(f"first_epoch is {first_epoch}; epochs are counted from 0 or from 1.")
     if any(later <= sooner for sooner, later in pairwise(steps)):
         raise ValueError(f"steps are {list(steps)}; write epochs that increase, like [40, 70].")
     if sched == "CosineAnnealingLR" and eta_min_lr > base_lr:
@@ -89,6 +94,7 @@ def make_schedule(
         delay_epochs=delay_epochs,
         eta_min=eta_min_lr / base_lr,
         steps_from=steps_from,
+        first_iteration=first_epoch * iterations_per_epoch,
     )
     _warn_of_warmup(curve, base_lr)
     # A plain function, because LambdaLR saves the attributes of any other callable.
@@ -132,12 +138,15 @@ def lr_factor(
     delay_epochs: int,
     eta_min: float,
     steps_from: str,
+    first_iteration: int = 0,
 ) -> float:
     """What the base learning rate is multiplied by in an `iteration` that counts from 0.
 
     The options are those of `make_schedule`, but the warm-up lasts `warmup_iters` and rises every
-    `warmup_stride` iterations, and `eta_min` is a share of the base rate.
+    `warmup_stride` iterations, `eta_min` is a share of the base rate, and `first_iteration` is the
+    number of the first.
     """
+    iteration += first_iteration
     epoch = iteration // iterations_per_epoch
     begin, span = delay_epochs, max_epoch - delay_epochs
     if steps_from == "warmup":

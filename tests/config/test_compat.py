@@ -208,6 +208,20 @@ def test_what_fastreid_asks_of_a_test(tmp_path):
     assert load("", []).TEST.RERANK.VARIANT == "original"
 
 
+def test_options_of_fastreid_s_vit_that_clip_s_has_here(tmp_path):
+    file = tmp_path / "vit.yml"
+    file.write_text(
+        "MODEL: {META_ARCHITECTURE: Baseline, BACKBONE: {NAME: build_vit_backbone, DEPTH: base,"
+        " SIE_COE: 3.0, STRIDE_SIZE: [16, 16]}}"
+    )
+    for files in ([file], [CONFIGS / "vit_base.yml", file]):
+        assert load(files).MODEL.BACKBONE.NAME == "vit_base_patch16"
+    clip = load(CONFIGS / "clip_vit_b16.yml", ["MODEL.BACKBONE.SIE_COE", "2"])
+    assert clip.MODEL.BACKBONE.SIE_COE == 2.0
+    after = load(CONFIGS / "clip_vit_b16.yml", ["MODEL.HEADS.NECK_FEAT", "after"])
+    assert after.MODEL.HEADS.NECK_FEAT == "after"
+
+
 def test_resuming_as_snu_reid_does():
     config = load("", ["MODEL.RESUME_TRAINING", "True", "MODEL.PRETRAIN_PATH", "x/5.pth"])
     assert config.RESUME == "x/5.pth" and config.MODEL.WEIGHTS == ""

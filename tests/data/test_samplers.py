@@ -118,6 +118,15 @@ def test_random_sampler_sees_every_picture_once():
     assert list(RandomSampler([0, 1], 4, 0)) in ([[0, 1]], [[1, 0]])
 
 
+def test_random_sampler_may_keep_an_incomplete_last_batch_but_never_an_empty_one():
+    batches = list(RandomSampler([0] * 10, 4, 0, drop_last=False))
+    assert [len(batch) for batch in batches] == [4, 4, 2]
+    assert sorted(i for batch in batches for i in batch) == list(range(10))
+    assert batches[:2] == list(RandomSampler([0] * 10, 4, 0))
+    assert [len(batch) for batch in RandomSampler([0] * 8, 4, 0, drop_last=False)] == [4, 4]
+    assert [len(batch) for batch in RandomSampler([0] * 3, 4, 0, drop_last=False)] == [3]
+
+
 def test_one_person_a_batch_is_refused():
     with pytest.raises(ValueError, match=r"nobody to tell it from; raise SOLVER\.IMS_PER_BATCH"):
         RandomIdentitySampler([0, 0, 1, 1], 4, 0, num_instance=4)

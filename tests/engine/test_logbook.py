@@ -12,7 +12,7 @@ def test_a_run_is_written_to_console_file_metrics_and_events(tmp_path, capsys):
     LOGGER.info("before the folder is known")
     log_to(tmp_path / "log.txt")
     book = Logbook(tmp_path, iterations_per_epoch=10, max_epoch=2, batch_size=4)
-    book.write(Progress(0, 10, 1e-3, True, {"TripletLoss": 0.5, "total": 0.5}))
+    book.write(Progress(0, 10, 1e-3, True, 1.0, {"TripletLoss": 0.5, "total": 0.5}))
     book.score(0, 10, "toy", {"Rank-1": 50.0, "mAP": 25.0})
     book.close()
     for handler in LOGGER.handlers:
@@ -33,8 +33,8 @@ def test_a_run_is_written_to_console_file_metrics_and_events(tmp_path, capsys):
 def test_epochs_and_tests_are_told_elsewhere_as_well(tmp_path):
     told = []
     book = Logbook(tmp_path, 10, 2, 4, also=lambda figures, epoch: told.append((epoch, figures)))
-    book.write(Progress(0, 5, 1e-3, False, {"total": 0.7}))
-    book.write(Progress(0, 10, 1e-3, True, {"total": 0.5}))
+    book.write(Progress(0, 5, 1e-3, False, 0.5, {"total": 0.7}))
+    book.write(Progress(0, 10, 1e-3, True, 1.0, {"total": 0.5}))
     book.score(0, 10, "toy", {"mAP": 25.0})
     book.score(0, 10, "toy", {"mAP": 30.0}, "Oracle")
     book.close()

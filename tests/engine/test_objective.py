@@ -22,9 +22,24 @@ class Text(nn.Module):
         return captions
 
 
-def embed(images):
-    """Stands in for an embedder: features are the images, embeddings twice that."""
-    return images, 2 * images
+class Seeing:
+    """Stands in for an embedder whose features and embeddings `look` makes of the images."""
+
+    def __init__(self, look):
+        self.look = look
+
+    def in_a_row(self, images, camids):
+        return (images,)
+
+    def frames(self, images):
+        return images
+
+    def branches(self, frames, tracklets):
+        features, embeddings = self.look(frames)
+        return {"features": (features,), "embeddings": (embeddings,)}
+
+
+embed = Seeing(lambda images: (images, 2 * images))
 
 
 def test_each_loss_gets_the_facts_it_names_and_is_weighted():
@@ -42,7 +57,9 @@ def test_losses_compute_in_float32():
 
 
 def test_what_cannot_be_trained_is_refused_when_built():
-    with pytest.raises(LookupError, match="fact wanted by Text 'captions'.*Known: camids, emb"):
+    with pytest.raises(
+        LookupError, match="fact wanted by Text 'captions'.*Known: amp, camids, emb"
+    ):
         Objective({"Text": Text()}, {"Text": 1.0})
     with pytest.raises(ValueError, match="no loss"):
         Objective({}, {})
@@ -56,10 +73,11 @@ class Gap(nn.Module):
 def test_low_features_are_those_of_the_same_pictures_made_coarse():
     seen = []
 
-    def embedder(images):
+    def look(images):
         seen.append(images)
         return images.flatten(1), images.flatten(1)
 
+    embedder = Seeing(look)
     images = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
     batch = {"images": images, "pids": torch.tensor([0, 1])}
     losses = Objective({"Gap": Gap(), "Sum": Sum()}, {"Gap": 1, "Sum": 1}, 4)(embedder, batch)

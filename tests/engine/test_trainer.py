@@ -36,9 +36,14 @@ class Model(nn.Module):
         super().__init__()
         self.scale, self.dropout = nn.Linear(1, 2), nn.Dropout(0.5)
 
-    def forward(self, images):
-        vectors = self.dropout(self.scale(images))
-        return vectors, vectors
+    def in_a_row(self, images, camids):
+        return (images,)
+
+    def frames(self, images):
+        return self.dropout(self.scale(images))
+
+    def branches(self, frames, tracklets):
+        return {"features": (frames,), "embeddings": (frames,)}
 
 
 class Length(nn.Module):

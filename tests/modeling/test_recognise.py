@@ -162,7 +162,7 @@ def test_non_local_blocks_are_refused(manifest):
         recognise(listed(manifest), "resnet50.pth")
 
 
-@pytest.mark.parametrize("manifest", ["transreid.vit_base", "clipreid_ckpt.RN50"])
+@pytest.mark.parametrize("manifest", ["transreid.vit_base"])
 def test_other_toolboxes_are_none_of_ours(manifest):
     with pytest.raises(ValueError, match=r"fill no network here whole.*MODEL\.BACKBONE\.NAME"):
         recognise(listed(manifest), "vit_base_patch16.pth")

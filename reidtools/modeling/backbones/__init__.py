@@ -4,11 +4,13 @@ Every backbone is a module with these attributes:
 
 - `dim`: number of channels of its output;
 - `pooled`: True if it gives vectors, False if it gives maps;
+- `parts`, only where a vector is several features side by side: their widths;
+- `by_camera`, only where it is True: the module takes camids (B,) besides pictures;
 - `fetch()`: downloads its published ImageNet state dict, without the classifier;
 - `adapt(name, tensor)`, only where published files differ from the module: the name and tensor
   that fit the module, for one entry of such a file.
 """
 
-from reidtools.modeling.backbones import densenet, osnet, resnet, timm_models, vit
+from reidtools.modeling.backbones import clip, densenet, osnet, resnet, timm_models, vit
 
-__all__ = ["densenet", "osnet", "resnet", "timm_models", "vit"]
+__all__ = ["clip", "densenet", "osnet", "resnet", "timm_models", "vit"]

@@ -8,7 +8,8 @@ from reidtools.ops.pooling import pool_layer as make_pool
 class Head(nn.Module):
     """Pooled and projected features; subclasses say in `embed` what becomes of them.
 
-    `dim` is the length of features and embeddings. `passthrough` names those parameters and
+    `dim` is the length of embeddings, `feature_dim` that of features, and `widths` are the lengths
+    of each of the `branches`. `passthrough` names those parameters and
     buffers whose values as built leave the direction of a vector unchanged: weights from elsewhere
     may lack them.
 
@@ -32,7 +33,9 @@ class Head(nn.Module):
             raise ValueError(
                 f"EMBEDDING_DIM is {embedding_dim}; set it to a length, or 0 for none."
             )
-        self.dim = embedding_dim or dim
+        self.dim = self.feature_dim = embedding_dim or dim
+        self.widths: dict[str, tuple[int, ...]]
+        self.widths = {"features": (self.dim,), "embeddings": (self.dim,)}
         self.pool = nn.Identity() if pooled else make_pool(pool_layer)
         self.dropout = nn.Identity()
         self.projection = nn.Linear(dim, embedding_dim, bias=False) if embedding_dim else None
@@ -45,6 +48,13 @@ class Head(nn.Module):
     def embed(self, features: Tensor) -> Tensor:
         """(B, dim) -> (B, dim)."""
         return features
+
+    def branches(self, features: Tensor) -> dict[str, tuple[Tensor, ...]]:
+        """What losses see of features (B, feature_dim), by the name of the fact.
+
+        Metric losses take each of the ``features``, classifiers each of the ``embeddings``.
+        """
+        return {"features": (features,), "embeddings": (self.embed(features),)}
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         features = self.features(x)

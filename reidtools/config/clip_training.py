@@ -1,0 +1,201 @@
+"""Losses, schedule and sampler of CLIP-ReID and TransReID, in our words; see `clip_document`."""
+
+from typing import Any
+
+from reidtools.config.clip_file import ClipFile, Flat, Tree
+
+LOSSES = "MODEL.LOSSES"
+WEIGHTS = {
+    "MODEL.ID_LOSS_WEIGHT": "CrossEntropyLoss",
+    "MODEL.TRIPLET_LOSS_WEIGHT": "TripletLoss",
+    "MODEL.I2T_LOSS_WEIGHT": "PromptLoss",
+}
+# What METRIC_LOSS_TYPE may name, alone or joined by _.
+METRIC = {"triplet": "TripletLoss", "center": "CenterLoss"}
+SMOOTHED = ("CrossEntropyLoss", "PromptLoss")
+# Keys of SNU_ReID as well. Only a document has losses that they must not bring back.
+SHARED = {
+    "SOLVER.MARGIN": ("TripletLoss", "MARGIN"),
+    "SOLVER.CENTER_LOSS_WEIGHT": ("CenterLoss", "WEIGHT"),
+    "SOLVER.CENTER_LR": ("CenterLoss", "LR"),
+}
+CENTER_WEIGHT = 0.0005
+BASE_LR = 3e-4
+# What stage 1 does, whatever a document says; as in configs/clip_prompts.yml.
+STAGE1 = {
+    f"{LOSSES}.PromptLoss.LEARN": True,
+    "SOLVER.FREEZE": "model",
+    "TEST.EVAL_PERIOD": 0,
+}
+KEYS = (
+    *(*WEIGHTS, "MODEL.ID_LOSS_TYPE", "MODEL.METRIC_LOSS_TYPE", "MODEL.IF_LABELSMOOTH"),
+    *("MODEL.NO_MARGIN", "SOLVER.WARMUP_LR_INIT", "SOLVER.LR_MIN"),
+)
+
+
+def losses(file: ClipFile) -> None:
+    """The losses by the sampler and METRIC_LOSS_TYPE, with their weights, margin and smoothing."""
+    flat, used = file.flat, _used(file)
+    for key, loss in WEIGHTS.items():
+        _give(file, key, used, {f"{loss}.WEIGHT": flat.get(key)})
+    smooth = flat.get("MODEL.IF_LABELSMOOTH") in (True, "on", "yes")
+    smoothed = SMOOTHED if file.document else [n for n in SMOOTHED if n in _present(flat)]
+    epsilon = {f"{loss}.EPSILON": 0.1 if smooth else 0.0 for loss in smoothed or SMOOTHED[:1]}
+    _give(file, "MODEL.IF_LABELSMOOTH", used, epsilon)
+    if flat.get("MODEL.NO_MARGIN"):
+        if "SOLVER.MARGIN" in flat:
+            file.leave_out("SOLVER.MARGIN", "MODEL.NO_MARGIN True is the soft margin")
+        _give(file, "MODEL.NO_MARGIN", used, {"TripletLoss.MARGIN": 0.0})
+    elif "MODEL.NO_MARGIN" in flat:
+        file.leave_out("MODEL.NO_MARGIN", "the margin is that of SOLVER.MARGIN")
+    if not file.document:
+        return
+    for key, (loss, option) in SHARED.items():
+        _give(file, key, used, {f"{loss}.{option}": flat.get(key)})
+    for loss in _present(flat) - used:
+        flat[f"{LOSSES}.{loss}.WEIGHT"] = 0.0  # removes what a base file brought
+    for loss in used:
+        flat.setdefault(f"{LOSSES}.{loss}.WEIGHT", CENTER_WEIGHT if loss == "CenterLoss" else 1.0)
+    file.notes.append(f"The losses of the file are {', '.join(sorted(used))}.")
+
+
+def _used(file: ClipFile) -> set[str]:
+    """The losses of a document; outside of one, all that a key may name."""
+    flat = file.flat
+    kind = flat.get("MODEL.ID_LOSS_TYPE", "softmax")
+    if kind != "softmax":
+        raise ValueError(f"MODEL.ID_LOSS_TYPE {kind} is not here; softmax is.")
+    metric = str(flat.get("MODEL.METRIC_LOSS_TYPE", "triplet"))
+    if not {*metric.split("_")} <= {*METRIC}:
+        raise ValueError(
+            f"MODEL.METRIC_LOSS_TYPE {metric} is not here; triplet and triplet_center are."
+        )
+    for key in ("MODEL.ID_LOSS_TYPE", "MODEL.METRIC_LOSS_TYPE"):
+        if file.document:
+            flat.pop(key, None)  # it is told which losses they make
+        elif key == "MODEL.METRIC_LOSS_TYPE" and "center" in metric:
+            file.read(key, {f"{LOSSES}.CenterLoss.WEIGHT": CENTER_WEIGHT})
+        elif key in flat:
+            file.leave_out(key, "the losses are those of MODEL.LOSSES")
+    if not file.document:
+        return {*WEIGHTS.values(), *METRIC.values()}
+    if file.stage == 1:
+        return {"PromptLoss"}
+    sampler = str(flat.get("DATALOADER.SAMPLER.NAME", "softmax"))
+    used = {"PromptLoss"} if file.stage or "MODEL.I2T_LOSS_WEIGHT" in flat else set()
+    if sampler in ("softmax", "RandomSampler"):
+        if "MODEL.IF_LABELSMOOTH" in flat:
+            file.leave_out("MODEL.IF_LABELSMOOTH", "the sampler softmax smooths no labels there")
+        flat[f"{LOSSES}.CrossEntropyLoss.EPSILON"] = 0.0
+        return used | {"CrossEntropyLoss"}
+    used |= {METRIC[word] for word in metric.split("_")}
+    return used if sampler == "triplet" else used | {"CrossEntropyLoss"}
+
+
+def _present(flat: Flat) -> set[str]:
+    return {key.split(".")[2] for key in flat if key.startswith(f"{LOSSES}.")}
+
+
+def _give(file: ClipFile, key: str, used: set[str], ours: Flat) -> None:
+    """Read `key`, if it is there, as those of `ours`, options of losses, that are in use."""
+    ours = {f"{LOSSES}.{k}": v for k, v in ours.items() if k.partition(".")[0] in used}
+    if key not in file.flat:
+        return
+    if file.document and file.stage == 1:
+        file.leave_out(key, "it belongs to stage 2")
+    elif ours:
+        file.read(key, ours)
+    else:
+        file.leave_out(key, "its loss is not among those of the file")
+
+
+def schedule(file: ClipFile) -> None:
+    """A cosine in stage 1 and for TransReID, steps elsewhere."""
+    flat, cosine = file.flat, file.stage == 1 or file.transformer
+    _warmup(file)
+    for key in ("SOLVER.WARMUP_LR_INIT", "SOLVER.LR_MIN"):
+        if key not in flat:
+            continue
+        rate = _rate(key, flat[key])
+        if file.document and not cosine:
+            file.leave_out(key, "it belongs to the cosine of stage 1")
+        elif key == "SOLVER.LR_MIN":
+            file.read(key, {"SOLVER.ETA_MIN_LR": rate})
+        else:
+            file.read(key, {"SOLVER.WARMUP_FACTOR": rate / _base(flat)})
+    if not file.document:
+        return
+    flat["SOLVER.SCHED"] = "CosineAnnealingLR" if cosine else "MultiStepLR"
+    file.notes.append(f"The schedule of the file is SOLVER.SCHED {flat['SOLVER.SCHED']}.")
+    if file.transformer:
+        own = {"ETA_MIN_LR": 0.002 * _base(flat), "WARMUP_FACTOR": 0.01, "WARMUP_EPOCHS": 5}
+        for option, value in own.items():
+            flat.setdefault(f"SOLVER.{option}", value)
+    if file.stage == 1 and "SOLVER.EVAL_PERIOD" in flat:
+        file.leave_out("SOLVER.EVAL_PERIOD", "stage 1 changes nothing that could be tested")
+    elif "SOLVER.EVAL_PERIOD" in flat:
+        file.read("SOLVER.EVAL_PERIOD", {"TEST.EVAL_PERIOD": flat["SOLVER.EVAL_PERIOD"]})
+
+
+def _warmup(file: ClipFile) -> None:
+    """WARMUP_ITERS of a document counts epochs; that of a stage is translated by `in_stage`."""
+    key = "SOLVER.WARMUP_ITERS"
+    if file.document and not file.stage and key in file.flat:
+        file.read(key, {"SOLVER.WARMUP_EPOCHS": file.flat[key]})
+
+
+def _base(flat: Flat) -> float:
+    return _rate("SOLVER.BASE_LR", flat.get("SOLVER.BASE_LR", BASE_LR))
+
+
+def _rate(key: str, value: Any) -> float:
+    try:
+        rate = float(value)
+    except (TypeError, ValueError):
+        rate = 0.0
+    if not rate > 0:
+        raise ValueError(f"{key} is {value!r}; write a learning rate above 0, like 1e-5.")
+    return rate
+
+
+def sampler(file: ClipFile) -> None:
+    """Stage 1 takes all pictures in random order, unless it has a sampler of its own."""
+    flat, node = file.flat, "DATALOADER.SAMPLER"
+    if not file.document or file.stage != 1:
+        return
+    flat.pop("DATALOADER.NUM_INSTANCE", None)
+    if flat.get(f"{node}.NAME", "softmax") in ("softmax", "triplet", "softmax_triplet"):
+        file.choose(node, "RandomSampler")
+        flat[f"{node}.DROP_LAST"] = False
+        file.notes.append("Stage 1 takes all pictures in random order, whatever the sampler.")
+    for key, value in STAGE1.items():
+        flat[key] = value
+
+
+def in_stage(own: Tree, stage: int) -> tuple[Tree, dict[str, list[str]]]:
+    """The keys of SOLVER.STAGE<stage> in our words, with a sentence about each that changed.
+
+    All that can be ours at once is, because a stage is laid over files in our words.
+    """
+    own, notes = dict(own), {}
+
+    def read(key: str, ours: str, value: Any) -> None:
+        notes[key] = [f"SOLVER.STAGE{stage}.{key} {own.pop(key)} is read as SOLVER.{ours} {value}."]
+        own[ours] = value
+
+    for key, ours in (("MAX_EPOCHS", "MAX_EPOCH"), ("OPTIMIZER_NAME", "OPT")):
+        if key in own:
+            read(key, ours, own[key])
+    if stage == 1 and "LR_MIN" in own:
+        read("LR_MIN", "ETA_MIN_LR", _rate("SOLVER.STAGE1.LR_MIN", own["LR_MIN"]))
+    if stage == 1 and {"WARMUP_LR_INIT", "BASE_LR"} <= own.keys():
+        start, base = (_rate(f"SOLVER.STAGE1.{k}", own[k]) for k in ("WARMUP_LR_INIT", "BASE_LR"))
+        read("WARMUP_LR_INIT", "WARMUP_FACTOR", start / base)
+    if stage == 1 and {"WARMUP_ITERS", "WARMUP_EPOCHS"} <= own.keys():
+        del own["WARMUP_ITERS"]
+        notes["WARMUP_ITERS"] = [
+            "SOLVER.STAGE1.WARMUP_ITERS has no effect here: WARMUP_EPOCHS counts in stage 1."
+        ]
+    elif "WARMUP_ITERS" in own:
+        read("WARMUP_ITERS", "WARMUP_EPOCHS", own["WARMUP_ITERS"])
+    return own, notes

@@ -1,0 +1,130 @@
+"""A Hydra tree of CLIP-ReID: a root file with a list of ``defaults``, and a folder for each group.
+
+Read as plain YAML, without Hydra, into the keys of CLIP-ReID (`hydra_words`), which `clip_document`
+translates.
+"""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from reidtools.config.hydra_words import Words
+
+Tree = dict[str, Any]
+_REFERENCE = re.compile(r"\$\{([^${}]*)\}")
+
+
+def is_hydra(tree: Tree) -> bool:
+    """Whether `tree`, what a file holds, is the root of a Hydra tree."""
+    entries = tree.get("defaults")
+    return isinstance(entries, list) and all(isinstance(entry, str | dict) for entry in entries)
+
+
+def read_hydra(path: str | Path) -> Tree:
+    """The Hydra tree whose root is the file at `path`, in CLIP-ReID's keys (and some of ours).
+
+    ``HYDRA.NOTES`` has a sentence for each key that was read otherwise or left out. Raises
+    FileNotFoundError for a group's file that is missing, LookupError for an unknown key, ValueError
+    for what only Hydra itself could fill in.
+    """
+    path = Path(path)
+    flat = dict(_flat(_composed(path, path.parent)))
+    flat = {key: value for key, value in flat.items() if key.split(".")[0] != "hydra"}
+    return Words({key: _resolved(key, flat) for key in flat}).tree()
+
+
+def _composed(path: Path, root: Path) -> Tree:
+    """The file at `path` with the files that its ``defaults`` name, later ones over earlier ones.
+
+    Groups of the root lie below their name, and so do groups of a group.
+    """
+    own = _read(path)
+    entries = own.pop("defaults", [])
+    if not isinstance(entries, list):
+        raise ValueError(f"defaults in {path} is {entries!r}; it is a list of files.")
+    tree: Tree = {}
+    for entry in entries if "_self_" in entries else [*entries, "_self_"]:
+        if entry == "_self_":
+            tree = _over(tree, own)
+        elif isinstance(entry, str):
+            tree = _over(tree, _composed(_file_of(path.parent, entry), root))
+        else:
+            for group, name in entry.items():
+                words = str(group).split()
+                group = words[-1]
+                if name is None or group.startswith("hydra"):
+                    continue
+                if (len(words) > 1 and words[0] != "optional") or "@" in group:
+                    raise ValueError(
+                        f"{path} has the default {group!r}, which only Hydra understands; name "
+                        "groups plainly, like model: rn50."
+                    )
+                tree = _over(tree, {group: _composed(_file_of(path.parent / group, name), root)})
+    return tree
+
+
+def _file_of(folder: Path, name: Any) -> Path:
+    stem = str(name).removesuffix(".yaml").removesuffix(".yml")
+    for ending in (".yaml", ".yml"):
+        if (folder / f"{stem}{ending}").is_file():
+            return folder / f"{stem}{ending}"
+    found = sorted(path.stem for path in folder.glob("*.y*ml"))
+    raise FileNotFoundError(
+        f"There is no {folder / stem}.yaml, which the list of defaults names; "
+        f"{f'choose one of {found}' if found else f'put the files of this group into {folder}'}."
+    )
+
+
+def _read(path: Path) -> Tree:
+    try:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is not valid YAML in UTF-8: {error}") from error
+    if not isinstance(tree, dict):
+        raise ValueError(f"{path} holds no key: value pairs; a file of a Hydra group does.")
+    return tree
+
+
+def _over(base: Tree, over: Tree) -> Tree:
+    merged = dict(base)
+    for key, value in over.items():
+        both = isinstance(merged.get(key), dict) and isinstance(value, dict)
+        merged[key] = _over(merged[key], value) if both else value
+    return merged
+
+
+def _flat(tree: Tree, path: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in tree.items():
+        here = f"{path}.{key}" if path else str(key)
+        if isinstance(value, dict):
+            yield from _flat(value, here)
+        else:
+            yield here, value
+
+
+def _resolved(key: str, flat: Tree, above: tuple[str, ...] = ()) -> Any:
+    """The value of `key` with every ``${other.key}`` in it replaced."""
+    value = flat[key]
+    if isinstance(value, list):
+        inner = {**flat, **{f"{key}[{i}]": item for i, item in enumerate(value)}}
+        return [_resolved(f"{key}[{i}]", inner, above) for i in range(len(value))]
+    if not isinstance(value, str) or "${" not in value:
+        return value
+
+    def fill(found: re.Match) -> Any:
+        name = found[1].strip()
+        if name not in flat or name in above or name == key:
+            why = "which leads back to itself" if name in flat else "which is no key of the tree"
+            raise ValueError(f"{key} is {value}, {why}; write the value itself.")
+        return _resolved(name, flat, (*above, key))
+
+    whole = _REFERENCE.fullmatch(value)
+    if whole:
+        return fill(whole)
+    filled = _REFERENCE.sub(lambda found: str(fill(found)), value)
+    if "${" in filled:
+        raise ValueError(f"{key} is {value}, which only Hydra can fill in; write the value itself.")
+    return filled

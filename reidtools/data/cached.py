@@ -1,0 +1,37 @@
+"""Batches of what was computed once for every sample, in place of pictures."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from torch import Tensor
+
+
+class CachedBatches:
+    """As `Batches`, of facts that are known: tensors (N, …), or tuples of them, by name.
+
+    `sampler` yields lists of indices into them; a batch has these rows of each.
+    """
+
+    choice = None  # tracklets have been joined
+
+    def __init__(self, facts: Mapping[str, Any], paths: Sequence[str], sampler: Any):
+        self.facts, self.paths, self.sampler = facts, paths, sampler
+        self.device = facts["pids"].device
+
+    def __len__(self) -> int:
+        return len(self.sampler)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Let the sampler draw the batches of `epoch`."""
+        self.sampler.set_epoch(epoch)
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        for indices in self.sampler:
+            batch = {name: _rows(value, indices) for name, value in self.facts.items()}
+            yield {**batch, "paths": [self.paths[i] for i in indices]}
+
+
+def _rows(value: Tensor | tuple[Tensor, ...], indices: Sequence[int]) -> Any:
+    if isinstance(value, tuple):
+        return tuple(tensor[indices] for tensor in value)
+    return value[indices]

@@ -1,0 +1,46 @@
+"""A model that does not change needs to see each picture once only."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+NAMES = ("pids", "camids", "index")
+
+
+@torch.no_grad()
+def embed_once(
+    embedder: nn.Module,
+    batches: Iterable[Mapping[str, Any]],
+    wanted: Iterable[str],
+    amp: torch.dtype | None = None,
+) -> dict[str, Any]:
+    """Facts of all `batches`, float32, where the model lies: pids, camids, index (N,), branches.
+
+    `wanted` are the branches that losses ask for, by name; each is a tuple of (N, D). The model is
+    put into evaluation mode for the time of the call, and is not told of cameras: what they add is
+    learned together with the model.
+    """
+    wanted, training = sorted(wanted), embedder.training
+    embedder.eval()
+    parts: list[dict[str, Any]] = []
+    try:
+        bar = {"desc": "Embedding once", "unit": "batch", "leave": False, "delay": 2}
+        for batch in tqdm(batches, disable=None, **bar):
+            images = batch["images"]
+            with torch.autocast(images.device.type, amp, enabled=amp is not None):
+                frames = embedder.frames(*embedder.in_a_row(images))
+                branches = embedder.branches(frames, len(images))
+            found = {name: tuple(b.float() for b in branches[name]) for name in wanted}
+            parts.append(found | {name: batch[name] for name in NAMES})
+    finally:
+        embedder.train(training)
+    return {name: _joined([part[name] for part in parts]) for name in (*wanted, *NAMES)}
+
+
+def _joined(rows: list[Any]) -> Tensor | tuple[Tensor, ...]:
+    if isinstance(rows[0], tuple):
+        return tuple(torch.cat(branch) for branch in zip(*rows, strict=True))
+    return torch.cat(rows)

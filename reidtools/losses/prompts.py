@@ -1,0 +1,199 @@
+"""Prompts: a sentence a person, of which some words are learned (CLIP-ReID, Li et al., 2023,
+arXiv:2211.13977), and captions in their place."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from reidtools.losses.contrast import image_to_text, supcon
+from reidtools.registry import LOSSES
+
+CHUNK = 256  # texts that are encoded at a time where no gradient is wanted
+
+
+@LOSSES
+class PromptLoss(nn.Module):
+    """How well pictures go with a sentence about their person, both as CLIP sees them (CLIP-ReID,
+    Li et al., 2023, arXiv:2211.13977).
+
+    With `learn`, stage 1 of CLIP-ReID: pictures and the sentences of their people attract each
+    other, in both directions, and only the words of the sentences are learned. Without, stage 2:
+    the sentences stay, and classify pictures. Either way all weights of the `text` tower stay.
+
+    Args:
+        num_people: how many sentences there are.
+        text: the text tower of CLIP, a `TextTower`.
+        captions: of each picture of the training set its captions, maybe none; or None.
+        labels: of each picture of the training set its person.
+        seed: of the captions that are drawn.
+        learn: learn the words (stage 1) or the pictures (stage 2).
+        template: the sentence. Each X is a word that is learned, and they stand side by side.
+        epsilon: label smoothing of stage 2.
+        temperature: by which products are divided in stage 1; neither side is normalised.
+        caption_prob: the chance that one of the captions stands in for a prompt: in stage 1 for
+            each picture that has some, in stage 2 for each person.
+        redraw: draw captions anew every so many epochs; 0 draws once.
+
+    `figures` gets the share of pictures whose best sentence is that of their person (``top1_text``).
+    """
+
+    def __init__(
+        self,
+        num_people: int,
+        text: nn.Module,
+        captions: Sequence[Sequence[str]] | None,
+        labels: Sequence[int],
+        seed: int,
+        *,
+        learn: bool = False,
+        template: str = "A photo of a X X X X person.",
+        epsilon: float = 0.1,
+        temperature: float = 1.0,
+        caption_prob: float = 1.0,
+        redraw: int = 0,
+    ):
+        super().__init__()
+        if temperature <= 0 or not 0 <= epsilon < 1 or not 0 <= caption_prob <= 1 or redraw < 0:
+            raise ValueError(
+                f"temperature {temperature} must be above 0, epsilon {epsilon} a share below 1, "
+                f"caption_prob {caption_prob} a share, and redraw {redraw} a number of epochs."
+            )
+        self.learn, self.epsilon, self.temperature = learn, epsilon, temperature
+        self.seed, self.caption_prob, self.redraw = seed, caption_prob, redraw
+        self.captions, self.labels = captions, list(labels)
+        self.text = text.requires_grad_(False)
+        tokens = text.tokenize([template])  # (1, context_length)
+        begin, words = _learned(tokens[0].tolist(), text.tokenize(["X"])[0, 1].item(), template)
+        self.end = int(tokens.argmax())
+        with torch.no_grad():
+            embedded = text.token_embedding(tokens)  # (1, context_length, width)
+        self.prefix: Tensor
+        self.suffix: Tensor
+        self.register_buffer("prefix", embedded[:, :begin].clone())
+        self.register_buffer("suffix", embedded[:, begin + words :].clone())
+        context = torch.empty(num_people, words, embedded.shape[-1])
+        self.context = nn.Parameter(nn.init.normal_(context, std=0.02), requires_grad=learn)
+        self.figures: dict[str, Tensor] = {}
+        # What is drawn and encoded when it is first asked for: texts, and who has one of them.
+        self.drawn: Tensor | None
+        self.classes: Tensor | None
+        self.register_buffer("drawn", None, persistent=False)
+        self.register_buffer("classes", None, persistent=False)
+        self.chosen: dict[int, str] = {}
+        self.register_load_state_dict_post_hook(lambda *_: self._draw(self.epoch))
+        self._draw(0)
+
+    @property
+    def must_be_loaded(self) -> tuple[str, ...]:
+        """What cannot be as it was built: the words, unless they are learned here."""
+        return () if self.learn else ("context",)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Draw captions anew when it is time."""
+        if self.redraw and epoch // self.redraw != self.epoch // self.redraw:
+            self._draw(epoch)
+        self.epoch = epoch
+
+    def forward(self, joint: Tensor, pids: Tensor, index: Tensor, amp: torch.dtype | None):
+        """Features (B, D) of pictures, labels (B,), places in the training set (B,) -> scalar."""
+        if self.learn:
+            texts = self._of_pictures(pids, index, amp)
+            best = pids[(joint @ texts.T).argmax(1)]
+            loss = supcon(joint, texts, pids, pids, self.temperature)
+            loss = loss + supcon(texts, joint, pids, pids, self.temperature)
+        else:
+            if self.classes is None:
+                self.classes = self._of_classes(amp)
+            best = (joint @ self.classes.T).argmax(1)
+            loss = image_to_text(joint, self.classes, pids, self.epsilon)
+        self.figures = {"top1_text": (best == pids).float().mean()}
+        return loss
+
+    def prompts(self, people: Tensor, amp: torch.dtype | None = None) -> Tensor:
+        """The sentences of `people` (U,) as CLIP sees them, (U, D) float32."""
+        if not (self.learn and torch.is_grad_enabled()):
+            parts = people.split(CHUNK)
+            return torch.cat([self._prompts(part, amp) for part in parts])
+        return self._prompts(people, amp)
+
+    @torch.no_grad()
+    def text_features(self, index: Sequence[int]) -> Tensor:
+        """The text (N, D) of pictures by their places: its caption if it has one, else a prompt."""
+        people = torch.tensor([self.labels[i] for i in index], device=self.context.device)
+        return self._of_pictures(people, torch.as_tensor(index, device=people.device), None)
+
+    def is_captioned(self, place: int) -> bool:
+        """Whether the text of the picture at `place` is a caption."""
+        return place in self.chosen
+
+    def _prompts(self, people: Tensor, amp: torch.dtype | None) -> Tensor:
+        count = len(people)
+        rows = [self.prefix.expand(count, -1, -1), self.context[people]]
+        rows.append(self.suffix.expand(count, -1, -1))
+        ends = torch.full((count,), self.end, device=people.device)
+        with torch.autocast(people.device.type, amp, enabled=amp is not None):
+            return self.text(torch.cat(rows, 1), ends).float()
+
+    def _of_pictures(self, pids: Tensor, index: Tensor, amp: torch.dtype | None) -> Tensor:
+        """(B, D): the caption that was drawn for a picture, else its person's prompt, which is
+        encoded once however many pictures share it."""
+        if self.drawn is None:
+            self.drawn = self._encode(list(self.chosen.values()), amp)
+            row = dict(zip(self.chosen, range(len(self.chosen)), strict=True))
+            rows = [row.get(i, -1) for i in range(len(self.labels))]
+            self.row = torch.tensor(rows, device=pids.device)
+        rows = self.row[index]
+        people, place = pids[rows < 0].unique(return_inverse=True)
+        texts = self.drawn[rows.clamp(min=0)] if len(self.drawn) else None
+        if not len(people):
+            return texts
+        if texts is None:
+            return self.prompts(people, amp)[place]
+        return texts.index_copy(0, (rows < 0).nonzero()[:, 0], self.prompts(people, amp)[place])
+
+    @torch.no_grad()
+    def _of_classes(self, amp: torch.dtype | None) -> Tensor:
+        """(C, D): the caption that was drawn for a person, else the prompt."""
+        everyone = torch.arange(len(self.context), device=self.context.device)
+        texts = self.prompts(everyone, amp)
+        if self.chosen:
+            texts[list(self.chosen)] = self._encode(list(self.chosen.values()), amp)
+        return texts
+
+    @torch.no_grad()
+    def _encode(self, texts: list[str], amp: torch.dtype | None) -> Tensor:
+        device = self.context.device
+        parts = [self.text.read(texts[i : i + CHUNK]) for i in range(0, len(texts), CHUNK)]
+        with torch.autocast(device.type, amp, enabled=amp is not None):
+            found = [self.text.encode(part).float() for part in parts]
+        return torch.cat(found) if found else torch.empty(0, device=device)
+
+    def _draw(self, epoch: int) -> None:
+        """Choose captions, by the place of a picture or the label of a person; encode them later.
+
+        A run that is resumed has those that it would have had.
+        """
+        self.epoch, self.drawn, self.classes, self.chosen = epoch, None, None, {}
+        told: dict[int, list[str]] = {}
+        for place, texts in enumerate(self.captions or ()):
+            if texts:
+                told.setdefault(place if self.learn else self.labels[place], []).extend(texts)
+        turn = epoch // self.redraw if self.redraw else 0
+        rng = np.random.default_rng((self.seed, turn))
+        for key in sorted(told):
+            text, stands_in = rng.choice(told[key]), rng.random() < self.caption_prob
+            if stands_in:
+                self.chosen[key] = str(text)
+
+
+def _learned(tokens: list[int], slot: int, template: str) -> tuple[int, int]:
+    """Where the learned words of a template begin, and how many there are."""
+    places = [place for place, token in enumerate(tokens) if token == slot]
+    if not places or places != list(range(places[0], places[0] + len(places))):
+        raise ValueError(
+            f"The template {template!r} has no X, or not all of them side by side; write it like "
+            "'A photo of a X X X X person.'."
+        )
+    return places[0], len(places)

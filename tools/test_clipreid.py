@@ -1,0 +1,13 @@
+"""Test a model of CLIP-ReID: its own training's final file, or MODEL.WEIGHTS, such as a published one."""
+
+from _tool import tool
+
+
+def test(rt, cfg, args):
+    report = rt.evaluate(rt.with_final(cfg))
+    print(report.blocks())
+    print(report.test_results())
+
+
+if __name__ == "__main__":
+    tool(__doc__, test)
