@@ -39,10 +39,12 @@ setup(
         "mlflow": ["mlflow>=2.14"],
         "export": ["onnx>=1.16", "onnxscript>=0.1", "onnxruntime>=1.18"],
         "plots": ["matplotlib>=3.8", "scikit-learn>=1.4"],
+        "clip": ["open_clip_torch>=2.24"],
         "umap": ["umap-learn>=0.5.6"],
         "parquet": ["pyarrow>=14"],
         "dev": [
             "mlflow>=2.14",
+            "open_clip_torch>=2.24",
             "pytest>=8",
             "ruff>=0.6",
             "mypy>=1.10",

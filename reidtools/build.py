@@ -224,7 +224,8 @@ def text_tower(
 ) -> TextTower:
     """The text tower for `model`: of the file `start` of CLIP-ReID, with `pretrain` of CLIP's own.
 
-    With neither it is new. Where a file has no table of tokens, which `captions` need, the table is
+    With neither it is new, and that is told, unless `start` is None: then a resumed run will fill
+    it. Where a file has no table of tokens, which `captions` need, the table is
     CLIP's own.
     """
     tower = TextTower(model.heads.widths["joint"][0], **own(cfg.MODEL.TEXT, maker=TextTower))
@@ -233,7 +234,8 @@ def text_tower(
         clip = weights.pretrained(model.backbone, cfg.MODEL.BACKBONE.PRETRAIN_PATH)
         found = {**of_openai(clip), **found}
     if not found:
-        LOGGER.info("The text tower is new: random words that mean nothing yet.")
+        if start is not None:
+            LOGGER.info("The text tower is new: its words mean nothing yet.")
         return tower
     ours = tower.state_dict()
     wrong = [n for n in ours if n not in found or found[n].shape != ours[n].shape]

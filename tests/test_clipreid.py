@@ -163,7 +163,7 @@ def test_cameras_strides_graphs_and_half_precision(at_home, type_tool):
     extra = ["--stage1", CONFIGS / "clip_prompts_graph.yml", "SOLVER.AMP.DTYPE", "bf16"]
     extra += ["DATALOADER.SAMPLER.NUM_INSTANCE", "2", "MODEL.BACKBONE.GRAD_CHECKPOINT", "True"]
     extra += ["SOLVER.ACCUMULATE", "2", "SOLVER.STAGE1.MAX_EPOCH", "5"]
-    code, out, err = type_tool("train_clipreid.py", *VIT_FILE, *VIT, *extra)
+    code, _, err = type_tool("train_clipreid.py", *VIT_FILE, *VIT, *extra)
     assert code == 0, err
     home = Path("logs/toy/clip_vit_b16/clipreid")
     final = state_of(read(home / "CLIP-ReID_ViT-B-16_final.pth"))

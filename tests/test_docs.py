@@ -95,7 +95,7 @@ def test_every_command_is_understood(command, tmp_path, monkeypatch, capsys):
     has_config = Path(tool).name not in (
         *("makelr.py", "prepare_grouped.py", "prepare_mars.py", "prepare_prw.py"),
         *("prepare_fastreid_data.py", "apply_pose2id.py", "associate.py", "reduce_features.py"),
-        *("similarity.py", "visualize_features.py"),
+        *("similarity.py", "visualize_features.py", "prepare_captions.py", "download.py"),
     )
     monkeypatch.setattr(sys, "argv", [tool, *words, *(["--print-config"] if has_config else [])])
     with contextlib.suppress(SystemExit):

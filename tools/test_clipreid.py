@@ -1,4 +1,4 @@
-"""Test a model of CLIP-ReID: its own training's final file, or MODEL.WEIGHTS, such as a published one."""
+"""Test a model of CLIP-ReID: MODEL.WEIGHTS, such as a published one, or what a training made."""
 
 from _tool import tool
 

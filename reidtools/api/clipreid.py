@@ -13,6 +13,7 @@ from reidtools.config import load as configs
 from reidtools.config.compat import flatten
 from reidtools.engine import checkpoints, logbook
 from reidtools.evaluation import Report
+from reidtools.export.formats import require_onnx
 from reidtools.files import make_folder
 from reidtools.modeling import weights
 from reidtools.modeling.clip_files import as_published
@@ -42,6 +43,8 @@ def train_clipreid(stages: Sequence[CfgNode], *, export: bool = False) -> Report
     None where there was nothing left to train.
     """
     logbook.set_up_logging()
+    if export:
+        require_onnx()
     report, source, folder = None, "", Path()
     for cfg in stages:
         folder = clipreid_folder(cfg)
@@ -100,7 +103,7 @@ def file_name(cfg: CfgNode) -> str:
 
 
 def _of_stage(cfg: CfgNode, source: str, run: Path) -> CfgNode:
-    """`cfg` as the run of a stage, which begins with the file `source` and goes on if it stopped."""
+    """`cfg` as the run of a stage, which begins with the file `source`, or goes on in `run`."""
     cfg = cfg.clone()
     cfg.defrost()
     cfg.MODEL.WEIGHTS = source or cfg.MODEL.WEIGHTS

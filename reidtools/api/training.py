@@ -1,7 +1,7 @@
 """Training: a run from its data to its last checkpoint."""
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, closing, nullcontext
 from pathlib import Path
 from typing import Any
@@ -54,6 +54,11 @@ def run_training(cfg: CfgNode, published: Callable[[int], Path] | None = None) -
     device = seeded_device(cfg)
     assess.rehearse(cfg)
     samples, tests = _data(cfg)
+    if cfg.MODEL.BACKBONE.get("SIE_CAMERA") and len(cfg.DATASETS.NAMES) > 1:
+        raise ValueError(
+            "SIE_CAMERA knows the cameras of one training set, and tests would take those of one "
+            "for those of another; name one in DATASETS.NAMES, or set SIE_CAMERA False."
+        )
     cfg = configs.with_cameras(cfg, 1 + max(sample.camid for sample in samples))
     trainer = _trainer(cfg, samples, device, fresh=not start)
     best = {"epoch": -1, "mAP": -1.0}
@@ -194,7 +199,8 @@ def _trainer(cfg: CfgNode, samples: list[Sample], device: torch.device, *, fresh
     start, pretrain = weights.read(source) if source else {}, fresh and not source
     state = weights.state_of(start)
     model = build.embedder(cfg, pretrain=pretrain).to(device)
-    objective = build.objective(cfg, model, samples, state, pretrain=pretrain).to(device)
+    begin = state if fresh else None
+    objective = build.objective(cfg, model, samples, begin, pretrain=pretrain).to(device)
     build.try_out(cfg, model)
     if source:
         fitted = weights.fit(model, state)

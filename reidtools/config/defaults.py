@@ -143,7 +143,7 @@ def defaults() -> dict[str, Any]:
             "MLFLOW": False,  # settings, figures and files to an MLflow server as well
             "MLFLOW_URI": "",  # empty: MLFLOW_TRACKING_URI, else that of tools/dashboards.py
             "STAGE": "",  # the part of a longer training that this run is, such as stage1
-            "TEXT_MAPS": 0,  # draw what prompts look like to CLIP every so many iterations; 0: never
+            "TEXT_MAPS": 0,  # iterations until prompts are drawn as CLIP sees them; 0: never
             "EXPERIMENT": "",  # in MLflow; empty: <dataset>/<backbone>/<method>
         },
         "METHOD": "baseline",  # names the folder of the run

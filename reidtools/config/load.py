@@ -92,7 +92,7 @@ def plain(config: CfgNode | str) -> Tree:
 
 
 def with_cameras(config: CfgNode, count: int) -> CfgNode:
-    """`config` with `count` cameras, where the backbone has a table of them and it says no number."""
+    """`config` with `count` cameras, where the backbone has a table and it says no number."""
     backbone = config.MODEL.BACKBONE
     if not backbone.get("SIE_CAMERA") or backbone.CAMERAS:
         return config

@@ -125,7 +125,8 @@ class Logbook:
         scalars |= {"lr": progress.lr, "pictures_per_second": speed}
         if self.stage:
             named = {"train_loss": progress.losses["total"], "base_lr": progress.lr}
-            named |= {"train_acc": v for k, v in progress.figures.items() if k == "top1_text"}
+            if "top1_text" in progress.figures:
+                named["train_acc"] = progress.figures["top1_text"]
             scalars |= {f"{name}_{self.stage}": value for name, value in named.items()}
         for name, value in scalars.items():
             self.events.add_scalar(name, value, progress.iteration)

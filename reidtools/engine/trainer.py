@@ -13,9 +13,9 @@ from torch import Tensor, nn
 class Progress:
     """Where a run stands: `epoch` counts from 0, `iteration` counts the steps taken in all.
 
-    `share` is how many epochs are done, in part as well. `losses`, ``total`` among them, and `figures`, what losses measured besides, are means since the
-    last report, or over the epoch if `epoch_done`, which says that this report closes its epoch;
-    `lr` is the first group's.
+    `share` is how many epochs are done, in part as well. `losses`, ``total`` among them, and
+    `figures`, what losses measured besides, are means since the last report, or over the epoch if
+    `epoch_done`, which says that this report closes its epoch; `lr` is the first group's.
     """
 
     epoch: int
@@ -58,13 +58,13 @@ class Trainer:
             if progress.epoch_done:
                 save(trainer.state_dict())
 
-    `batches` is iterable once an epoch, has a length and a ``set_epoch``; epochs may be of different
-    length. `schedule` goes on by an epoch of ``schedule_length`` iterations, at first the length of
-    `batches`, in each of them. Weights move once every `accumulate` batches, by the mean of their
-    gradients, and at the end of an epoch. Only parts of `model` that want a gradient are trained,
-    and a model without one is left in evaluation mode. `generator` is the augmentation's source of chance. `amp` is the dtype of
-    autocast, or None. Finiteness is checked one step late, so that the device never waits for it;
-    nothing is reported or saved in between.
+    `batches` is iterable once an epoch, has a length and a ``set_epoch``; epochs may be of
+    different length. `schedule` goes on by an epoch of ``schedule_length`` iterations, at first the
+    length of `batches`, in each of them. Weights move once every `accumulate` batches, by the mean
+    of their gradients, and at the end of an epoch. Only parts of `model` that want a gradient are
+    trained, and a model without one is left in evaluation mode. `generator` is the augmentation's
+    source of chance. `amp` is the dtype of autocast, or None. Finiteness is checked one step late,
+    so that the device never waits for it; nothing is reported or saved in between.
     """
 
     def __init__(

@@ -106,10 +106,11 @@ def export_embedder(
 
     The file takes float32 `images` (batch, 3, height, width) of `size`, normalised, and gives
     `features` (batch, dim), not normalised, for any batch. That of a model with camera embeddings
-    takes int64 `camera_label` (batch,) as well, counted from 0; -1 is a camera not known. `format` is a key of `FORMATS`, and
-    `path` has its ending. `about`, which should tell how pictures are prepared, is kept in the
-    file. `opset` is the version of ONNX's operators. With `int8` a smaller ONNX file, whose name
-    ends in ``_int8.onnx``, is written beside it; see `quantise`. `model` stays as it is.
+    takes int64 `camera_label` (batch,) as well, counted from 0; -1 is a camera not known. `format`
+    is a key of `FORMATS`, and `path` has its ending. `about`, which should tell how pictures are
+    prepared, is kept in the file. `opset` is the version of ONNX's operators. With `int8` a smaller
+    ONNX file, whose name ends in ``_int8.onnx``, is written beside it; see `quantise`. `model`
+    stays as it is.
 
     Raises ValueError, and leaves what was at `path` before, if the file's vectors differ from
     torch's by more than 1e-3 of the largest value; also for a network that cannot be exported.

@@ -39,10 +39,15 @@ def _free_batch(inputs: Inputs) -> dict[str, dict]:
     return {name: {0: torch.export.Dim(BATCH)} for name in (INPUT, CAMERAS)[: len(inputs)]}
 
 
-def write_onnx(network: nn.Module, inputs: Inputs, about: About, opset: int) -> bytes:
-    """An ONNX file with a free batch axis; `about` is its metadata_props."""
+def require_onnx() -> None:
+    """Raise an ImportError that names the extra, unless all is here that exporting to ONNX takes."""
     for package in ("onnx", "onnxscript", "onnxruntime"):
         require(package, f"Exporting to ONNX takes {package}", "export")
+
+
+def write_onnx(network: nn.Module, inputs: Inputs, about: About, opset: int) -> bytes:
+    """An ONNX file with a free batch axis; `about` is its metadata_props."""
+    require_onnx()
     if "dynamo" not in inspect.signature(torch.onnx.export).parameters:
         raise ImportError(
             f"torch {torch.__version__} cannot export networks in the way used here; install "

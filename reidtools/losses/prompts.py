@@ -36,7 +36,8 @@ class PromptLoss(nn.Module):
             each picture that has some, in stage 2 for each person.
         redraw: draw captions anew every so many epochs; 0 draws once.
 
-    `figures` gets the share of pictures whose best sentence is that of their person (``top1_text``).
+    `figures` gets the share of pictures whose best sentence is that of their person
+    (``top1_text``).
     """
 
     def __init__(

@@ -35,7 +35,8 @@ class Embedder(nn.Module):
     Pictures (B, 3, H, W) or tracklets (B, T, 3, H, W), normalised, become `features` and, for
     retrieval, `embeddings` (B, dim). A picture is a tracklet of one frame: `frames` sees each frame
     alone, `pool` makes one vector of those of a tracklet. Where the backbone is `by_camera`, camids
-    (B,) tell it more; without them it knows none. `preparation` is what pictures need before; only `extract_features` asks for it.
+    (B,) tell it more; without them it knows none. `preparation` is what pictures need before; only
+    `extract_features` asks for it.
     """
 
     def __init__(

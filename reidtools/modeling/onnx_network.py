@@ -24,11 +24,11 @@ class OnnxNetwork(nn.Module):
     """The network in the ONNX file at `path`; (B, 3, H, W) -> float32 (B, dim), on their device.
 
     Where the file takes cameras as well it is `by_camera`, and camids (B,) may be given; -1, or
-    none at all, are cameras not known. It cannot be trained. Any B will do, also where the file is fixed to another one. `size` is the
-    height and width the file is fixed to, None if it takes several; `metadata` is what its writer
-    says of it. `fingerprint` is the one in `metadata`, so that a network and its exported file are
-    one model; of a file without it, or whose metadata say that its weights were rounded, it is the
-    SHA-256.
+    none at all, are cameras not known. It cannot be trained. Any B will do, also where the file is
+    fixed to another one. `size` is the height and width the file is fixed to, None if it takes
+    several; `metadata` is what its writer says of it. `fingerprint` is the one in `metadata`, so
+    that a network and its exported file are one model; of a file without it, or whose metadata say
+    that its weights were rounded, it is the SHA-256.
 
     `device` is where it runs: the CPU, on as many threads as torch has now, or CUDA, which takes
     the package onnxruntime-gpu. Raises ImportError without onnxruntime, FileNotFoundError, and

@@ -27,9 +27,10 @@ NOTES = "reidtools"
 def read(path: str | Path) -> dict[str, Any]:
     """The content of a ``.pth`` or ``.safetensors`` file, on the CPU.
 
-    A pickle in it is never run: only tensors, numbers, text and containers of them are accepted.
-    Of TorchScript files those of OpenAI's CLIP are read, without running them. What `with_notes`
-    put beside a state dict comes beside it. Errors: `FileNotFoundError`, or `ValueError` for what is no file of weights.
+    A pickle in it is never run: only tensors, numbers, text and containers of them are accepted. Of
+    TorchScript files those of OpenAI's CLIP are read, without running them. What `with_notes` put
+    beside a state dict comes beside it. Errors: `FileNotFoundError`, or `ValueError` for what is no
+    file of weights.
     """
     path = Path(path).expanduser().resolve()
     if not path.is_file():

@@ -207,7 +207,7 @@ class ClipViT(ClipTower):
         self.proj = nn.Parameter(scale * torch.randn(width, joint_dim))
 
     def forward(self, images: Tensor, camids: Tensor | None = None) -> Tensor:
-        """A camera that is not known (-1), or no `camids` at all, adds nothing."""
+        """A camera that is not known (-1, or a number too high), or no `camids`, adds nothing."""
         x = self.conv1(images).flatten(2).mT  # (B, h * w, width)
         token = self.class_embedding.to(x.dtype).expand(len(x), 1, -1)
         if self.by_camera and camids is not None:
@@ -218,8 +218,9 @@ class ClipViT(ClipTower):
         return torch.cat([before[:, 0], last, last @ self.proj], 1)
 
     def _of_cameras(self, camids: Tensor) -> Tensor:
-        known = camids.ge(0).to(self.cv_embed.dtype)[:, None]
-        return self.sie_coe * known * self.cv_embed[camids.clamp(min=0)]
+        last = len(self.cv_embed) - 1
+        known = (camids.ge(0) & camids.le(last)).to(self.cv_embed.dtype)[:, None]
+        return self.sie_coe * known * self.cv_embed[camids.clamp(0, last)]
 
 
 @BACKBONES
