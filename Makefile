@@ -1,7 +1,7 @@
 # make demo   set up .venv, draw the toy people, train a small OSNet on them, test it
 # make test   set up .venv, run all tests
 # make check  ruff, import layers, mypy on the leaves
-# make bench  measure the input pipeline, ranking, re-ranking, galleries, tracklets and tracks
+# make bench  measure the input pipeline, ranking, re-ranking, galleries, tracklets, tracks and CLIP
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -34,6 +34,7 @@ bench: .venv/ready
 	$(BIN)/python benchmarks/gallery.py
 	$(BIN)/python benchmarks/sequences.py
 	$(BIN)/python benchmarks/tracks.py
+	$(BIN)/python benchmarks/clip.py
 
 clean:
 	rm -rf .venv build dist *.egg-info

@@ -25,7 +25,7 @@ from reidtools.evaluation import Report
 from reidtools.files import make_folder
 from reidtools.modeling import weights
 from reidtools.modeling.clip_files import of_objective
-from reidtools.visualize.figures import require_matplotlib
+from reidtools.visualize.maps import require_method
 from reidtools.visualize.text_features import text_feature_page
 
 LOGGER = logging.getLogger("reidtools")
@@ -141,15 +141,13 @@ def _text_maps(cfg: CfgNode, trainer: Trainer, run: Path) -> Callable[[Progress]
     losses = [loss for loss in trainer.objective.losses.values() if hasattr(loss, "text_features")]
     if not every or not losses:
         return lambda progress: None
-    require_matplotlib()
+    if len(set(losses[0].labels)) < 3:
+        raise ValueError("LOG.TEXT_MAPS draws the texts of 3 people or more; set it to 0.")
+    require_method("tsne")
     folder = make_folder(run / "text_features_viz")
-    first: dict[int, int] = {}  # a picture of each person, one with a caption if there is any
-    for place, label in enumerate(losses[0].labels):
-        if label not in first or (
-            losses[0].is_captioned(place) and not losses[0].is_captioned(first[label])
-        ):
-            first[label] = place
-    places = list(first.values())
+    # A picture of each person, one with a caption if there is any: those come last here.
+    order = sorted(range(len(losses[0].labels)), key=losses[0].is_captioned)
+    places = sorted({losses[0].labels[place]: place for place in order}.values())
 
     def draw(progress: Progress) -> None:
         nonlocal drawn

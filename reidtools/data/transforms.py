@@ -114,7 +114,8 @@ class Augment:
         return out
 
     def _noise(self, spot: Tensor) -> Tensor:
-        noise = torch.randn(spot.shape, generator=self.generator) * self.spread + self.fill
+        """What fills the rectangle `spot` ([T,] 3, h, w): the same in all frames."""
+        noise = torch.randn(spot.shape[-3:], generator=self.generator) * self.spread + self.fill
         return noise.round().clamp(0, 255).to(spot)
 
     def _holes(self, count: int, height: int, width: int) -> list[tuple[slice, slice] | None]:

@@ -98,14 +98,15 @@ class Trainer:
             self.objective.set_epoch(self.epoch)
             self.model.train(not self.frozen)
             self.objective.train()
-            recent, whole, last = _Means(), _Means(), len(self.batches) - 1
+            recent, whole, count = _Means(), _Means(), len(self.batches)
             for position, batch in enumerate(self.batches):
                 lr = self.optimizer.param_groups[0]["lr"]
-                done = position == last
-                moves = done or not (position + 1) % self.accumulate
-                losses = self._step(batch, position % self.accumulate == 0, moves)
+                done, place = position + 1 == count, position % self.accumulate
+                together = min(self.accumulate, count - position + place)  # fewer at the end
+                moves = place + 1 == together
+                losses = self._step(batch, together, first=place == 0, moves=moves)
                 if moves:
-                    self._advance((position + 1) / (last + 1))
+                    self._advance(position + 1, count)
                 for means in (recent, whole):
                     means.add(losses | self.objective.figures)
                 if recent.count == self.log_period or done or not started:
@@ -113,9 +114,9 @@ class Trainer:
                     self._check()
                     values = (whole if done else recent).values()
                     figures = {name: values.pop(name) for name in self.objective.figures}
-                    share = self.epoch + (position + 1) / (last + 1)
-                    place = (self.epoch, self.iteration, lr, done, share)
-                    progress = Progress(*place, values, figures)
+                    share = self.epoch + (position + 1) / count
+                    where = (self.epoch, self.iteration, lr, done, share)
+                    progress = Progress(*where, values, figures)
                     self.epoch += done
                     yield progress
                     recent = _Means()
@@ -131,17 +132,19 @@ class Trainer:
                 means.add(self.objective.of_strangers(self.model, batch))
         return means.values()
 
-    def _advance(self, share: float) -> None:
-        """Set the schedule to that `share` of the epoch."""
+    def _advance(self, done: int, count: int) -> None:
+        """Set the schedule to where an epoch is of which `done` of `count` batches are done."""
         length = self.schedule_length
-        self.schedule.last_epoch = self.epoch * length + round(share * length) - 1
+        self.schedule.last_epoch = self.epoch * length + done * length // count - 1
         self.schedule.step()
 
-    def _step(self, batch: dict[str, Any], first: bool, moves: bool) -> dict[str, Tensor]:
-        """The gradients of a batch, and an update of the weights if it `moves` them.
+    def _step(
+        self, batch: dict[str, Any], together: int, *, first: bool, moves: bool
+    ) -> dict[str, Tensor]:
+        """The gradients of one of the batches that move the weights `together`.
 
-        Gradients of batches before it count as well, unless it is the `first`. The detached losses,
-        with their ``total``.
+        The `first` of them forgets those of before, the last one `moves` the weights. The detached
+        losses, with their ``total``.
         """
         with torch.autocast(self.device.type, self.amp) if self.amp else nullcontext():
             losses = self.objective(self.model, batch)
@@ -149,7 +152,7 @@ class Trainer:
         self._check()
         if first:
             self.optimizer.zero_grad(set_to_none=True)
-        self.scaler.scale(total / self.accumulate).backward()
+        self.scaler.scale(total / together).backward()
         if moves:
             self.scaler.step(self.optimizer)
             self.scaler.update()

@@ -40,7 +40,7 @@ def _free_batch(inputs: Inputs) -> dict[str, dict]:
 
 
 def require_onnx() -> None:
-    """Raise an ImportError that names the extra, unless all is here that exporting to ONNX takes."""
+    """Raise an ImportError that names the extra unless all that ONNX files take is here."""
     for package in ("onnx", "onnxscript", "onnxruntime"):
         require(package, f"Exporting to ONNX takes {package}", "export")
 

@@ -148,8 +148,8 @@ class PromptLoss(nn.Module):
         rows = self.row[index]
         people, place = pids[rows < 0].unique(return_inverse=True)
         texts = self.drawn[rows.clamp(min=0)] if len(self.drawn) else None
-        if not len(people):
-            return texts
+        if not len(people):  # nothing is learned, but backward() needs a way
+            return texts + 0 * self.context.sum()
         if texts is None:
             return self.prompts(people, amp)[place]
         return texts.index_copy(0, (rows < 0).nonzero()[:, 0], self.prompts(people, amp)[place])

@@ -6,6 +6,7 @@ of another shape, and the caller decides what is good enough.
 
 import codecs
 import re
+import warnings
 import zipfile
 from collections import OrderedDict
 from dataclasses import dataclass, field
@@ -86,7 +87,9 @@ def with_notes(state: dict[str, Tensor], **notes: str) -> dict[str, Tensor]:
 def _of_clip(path: Path) -> dict[str, Tensor]:
     """The state dict of a TorchScript file if it is of CLIP, which OpenAI gives out as such."""
     try:
-        state = dict(torch.jit.load(str(path), map_location="cpu").state_dict())
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # TorchScript is old, and so is the file
+            state = dict(torch.jit.load(str(path), map_location="cpu").state_dict())
     except RuntimeError as error:
         raise ValueError(f"{path} is cut short or damaged; download or copy it again.") from error
     return state if "visual.conv1.weight" in state else {}

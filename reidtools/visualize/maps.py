@@ -101,11 +101,15 @@ def _pca(vectors: np.ndarray, seed: int) -> np.ndarray:
 
 
 def _tsne(vectors: np.ndarray, seed: int) -> np.ndarray:
-    from sklearn.manifold import TSNE
-
     # Perplexity is a number of neighbours, and there must be three times as many to choose from.
     # Fewer than 6 have less to choose from: at 1 each would see its nearest one only.
-    perplexity = max(1.5, min(30.0, (len(vectors) - 1) / 3))
+    return tsne(vectors, seed, max(1.5, min(30.0, (len(vectors) - 1) / 3)))
+
+
+def tsne(vectors: np.ndarray, seed: int, perplexity: float) -> np.ndarray:
+    """Where t-SNE (van der Maaten & Hinton, 2008) puts `vectors` (N, D) on a plane, (N, 2)."""
+    from sklearn.manifold import TSNE
+
     start = _pca(vectors, seed)
     start = start / max(1e-12, start[:, 0].std()) * 1e-4  # as its authors advise
     # scikit-learn's steps are 50 or longer, which throws single ones of few points far out.

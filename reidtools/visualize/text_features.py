@@ -9,7 +9,7 @@ from torch import Tensor
 
 from reidtools.ops.distances import pairwise
 from reidtools.visualize.figures import COLOURS, canvas, write
-from reidtools.visualize.maps import METHODS, require_method
+from reidtools.visualize.maps import require_method, tsne
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -63,7 +63,7 @@ def _map(axes: "Axes", features: np.ndarray, captioned: np.ndarray) -> None:
     """The features as points, those of captions above the others."""
     count = len(features)
     perplexity = min(30, count - 1)
-    places = _places(features, perplexity)
+    places = tsne(features, SEED, perplexity)  # CLIP-ReID's perplexity
     size = 24 if count > 200 else 60
     looks = [
         (~captioned, "learned prompts", {"color": COLOURS[0], "marker": "o", "alpha": 0.6}),
@@ -80,25 +80,10 @@ def _map(axes: "Axes", features: np.ndarray, captioned: np.ndarray) -> None:
     axes.legend(loc="upper left", bbox_to_anchor=(0, -0.01), ncols=2, frameon=False)
 
 
-def _places(features: np.ndarray, perplexity: float) -> np.ndarray:
-    """Where t-SNE puts `features` (n, D) on a plane, (n, 2).
-
-    Not as `embedding_map` does: the perplexity is CLIP-ReID's, so that pictures can be compared.
-    """
-    from sklearn.manifold import TSNE
-
-    start = METHODS["pca"](features, SEED)
-    start = start / max(1e-12, start[:, 0].std()) * 1e-4  # as its authors advise
-    # scikit-learn's steps are 50 or longer, which throws single ones of few points far out.
-    step = len(features) / 4 if len(features) < 200 else "auto"
-    made = TSNE(perplexity=perplexity, init=start, learning_rate=step, random_state=SEED)
-    return made.fit_transform(features)
-
-
 def _heat_map(figure: "Figure", axes: "Axes", distances: np.ndarray, metric: str) -> None:
     """Distances (n, n) as colours; none on the diagonal, or its zeros would dim all others."""
     shown = np.ma.masked_array(distances, np.eye(len(distances), dtype=bool))
-    drawn = axes.imshow(shown, "viridis", interpolation="nearest")
+    drawn = axes.imshow(shown, "viridis", interpolation="antialiased")  # many people share a dot
     axes.set_facecolor("0.9")
     axes.set_title(NAMES[metric])
     axes.set(xlabel="person", ylabel="person")
@@ -110,13 +95,12 @@ def _heat_map(figure: "Figure", axes: "Axes", distances: np.ndarray, metric: str
 def _histogram(axes: "Axes", distances: np.ndarray, metric: str) -> None:
     """How many pairs of two people have which of the distances (n, n)."""
     pairs = distances[np.triu_indices(len(distances), 1)]
-    bins = min(50, max(5, int(len(pairs) ** 0.5)))
+    bins = min(50, max(10, int(len(pairs) ** 0.5)))
     axes.hist(pairs, bins=bins, color=COLOURS[0], edgecolor="white", linewidth=0.4)
     mean = pairs.mean()
-    axes.axvline(mean, color=COLOURS[1], linestyle="--", linewidth=2, label=f"mean {mean:.3g}")
-    axes.set_title(f"{len(pairs):,} pairs")
+    axes.axvline(mean, color=COLOURS[1], linestyle="--", linewidth=2)
+    axes.set_title(f"{len(pairs)} pairs, mean {mean:.3g} (dashed)")
     axes.set(xlabel=NAMES[metric], ylabel="pairs")
     axes.grid(axis="y", color="0.85")
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False)

@@ -70,8 +70,51 @@ def test_erasing_makes_one_rectangle_of_the_mean_colour():
         assert 0.01 < height * width / (32 * 16) < 0.45  # 2 % to 40 %, rounded to pixels
 
 
-def test_chance_comes_from_the_generator_only():
-    options = {"flip_prob": 0.5, "padding": 4, "rea_prob": 0.5}
+def test_noise_fills_the_rectangle_and_nothing_else():
+    """Rectangles are drawn before noise, so that they are those of the same seed in one colour."""
+    images = noise(40)
+    options = {"rea_prob": 1.0, "flip_prob": 0.5, "padding": 3}
+    plain = augment(**options | {"rea_prob": 0.0})(images)
+    one_colour, pixels = augment(**options)(images), augment(**options, rea_mode="pixel")(images)
+    holes = (one_colour != plain).any(1)
+    assert holes.flatten(1).any(1).all()
+    outside = ~holes[:, None].expand_as(plain)
+    assert torch.equal(pixels[outside], plain[outside])
+    inside = (pixels != plain).any(1)
+    assert (inside & holes).sum() > 0.95 * holes.sum()  # a few pixels are hit by chance
+    assert pixels.dtype == torch.uint8
+
+
+def test_noise_has_the_mean_and_the_deviation_of_each_colour():
+    images = torch.zeros(400, 3, 32, 16, dtype=torch.uint8)
+    means, spreads = (0.5, 0.4, 0.6), (0.1, 0.05, 0.15)
+    told = {"fill": means, "spread": spreads, "rea_mode": "pixel"}
+    made = augment(rea_prob=1.0, **told)(images)
+    channels = made.movedim(1, 0).float() / 255
+    for channel, mean, spread in zip(channels, means, spreads, strict=True):
+        values = channel[channel > 0]  # pixels that were erased; at these means none is black
+        assert len(values) > 10_000
+        assert values.mean().item() == pytest.approx(mean, abs=0.005)
+        assert values.std().item() == pytest.approx(spread, abs=0.005)
+
+
+def test_noise_is_cut_to_what_pixels_can_be():
+    wide = {"fill": (0.0, 0.5, 1.0), "spread": (1.0, 1.0, 1.0), "rea_mode": "pixel"}
+    images = torch.full((100, 3, 32, 16), 128, dtype=torch.uint8)
+    made = augment(rea_prob=1.0, **wide)(images)
+    assert (made.min(), made.max()) == (0, 255)
+    red = made[:, 0][(made != images).any(1)]
+    assert 0.4 < (red == 0).float().mean() < 0.6  # half of a normal distribution lies below 0
+
+
+def test_an_unknown_filling_is_refused():
+    with pytest.raises(LookupError, match="Did you mean 'pixel'"):
+        augment(rea_mode="pixels")
+
+
+@pytest.mark.parametrize("mode", ["mean", "pixel"])
+def test_chance_comes_from_the_generator_only(mode):
+    options = {"flip_prob": 0.5, "padding": 4, "rea_prob": 0.5, "rea_mode": mode}
     torch.manual_seed(0)
     first = augment(7, **options)(noise())
     torch.manual_seed(1)
@@ -112,8 +155,9 @@ def tracklets(count=16, frames=3):
     return noise(count)[:, None].expand(-1, frames, -1, -1, -1).contiguous()
 
 
-def test_all_frames_of_a_tracklet_are_treated_alike():
-    options = {"flip_prob": 0.5, "padding": 4, "rea_prob": 0.5}
+@pytest.mark.parametrize("mode", ["mean", "pixel"])
+def test_all_frames_of_a_tracklet_are_treated_alike(mode):
+    options = {"flip_prob": 0.5, "padding": 4, "rea_prob": 0.5, "rea_mode": mode}
     out = augment(**options)(tracklets())
     assert out.shape == (16, 3, 3, 32, 16) and not torch.equal(out, tracklets())
     assert all(torch.equal(out[:, 0], out[:, t]) for t in (1, 2))

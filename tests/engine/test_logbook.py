@@ -1,6 +1,7 @@
 import json
 import logging
 
+import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from reidtools.engine.logbook import LOGGER, Logbook, log_to, set_up_logging
@@ -41,6 +42,49 @@ def test_epochs_and_tests_are_told_elsewhere_as_well(tmp_path):
     assert [epoch for epoch, _ in told] == [0, 0, 0]
     assert told[0][1].keys() == {"Loss/total", "lr", "pictures_per_second"}
     assert [figures for _, figures in told[1:]] == [{"toy/mAP": 25.0}, {"Oracle/toy/mAP": 30.0}]
+
+
+def scalars(folder):
+    """The last value of everything in TensorBoard."""
+    events = EventAccumulator(str(folder)).Reload()
+    return {name: events.Scalars(name)[-1].value for name in events.Tags()["scalars"]}
+
+
+@pytest.mark.parametrize(
+    ("stage", "figures", "named"),
+    [
+        ("stage1", {}, {"train_loss_stage1": 2.5, "base_lr_stage1": 0.25}),
+        (
+            "stage2",
+            {"top1": 0.125, "top1_text": 0.75},
+            {"train_loss_stage2": 2.5, "base_lr_stage2": 0.25, "train_acc_stage2": 0.75},
+        ),
+    ],
+)
+def test_a_stage_has_the_names_of_the_clip_reid_document_as_well(tmp_path, stage, figures, named):
+    told = {}
+    book = Logbook(tmp_path, 10, 2, 4, also=lambda given, epoch: told.update(given), stage=stage)
+    losses = {"PromptLoss": 1.5, "total": 2.5}
+    book.write(Progress(0, 10, 0.25, True, 1.0, losses, figures))
+    book.score(0, 10, "toy", {"Rank-1": 50.0, "Rank-5": 75.0, "Rank-10": 100.0, "mAP": 25.0})
+    book.close()
+    named |= {"val_rank1": 50.0, "val_rank5": 75.0, "val_rank10": 100.0, "val_mAP": 25.0}
+    named |= {"Loss/PromptLoss": 1.5, "toy/mAP": 25.0, "lr": 0.25}  # besides those of every run
+    for found in (scalars(tmp_path), told):
+        assert {name: found[name] for name in named} == named
+        assert ("train_acc_" + stage in found) == ("top1_text" in figures)
+
+
+def test_other_tables_and_runs_that_are_no_stage_keep_their_names(tmp_path):
+    staged, plain = (tmp_path / name for name in ("staged", "plain"))
+    for folder, stage, title in ((staged, "stage2", "Oracle"), (plain, "", "")):
+        book = Logbook(folder, 10, 2, 4, stage=stage)
+        book.score(0, 10, "toy", {"mAP": 25.0}, title)
+        if not stage:
+            book.write(Progress(0, 10, 0.25, True, 1.0, {"total": 2.5}, {"top1_text": 0.5}))
+        book.close()
+    assert scalars(staged).keys() == {"Oracle/toy/mAP"}
+    assert not [name for name in scalars(plain) if name.startswith(("train_", "val_", "base_"))]
 
 
 def test_setting_up_again_lets_go_of_the_old_file(tmp_path):

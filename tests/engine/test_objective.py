@@ -111,3 +111,126 @@ def test_strangers_have_the_losses_without_a_classifier():
     assert objective.of_strangers(embed, batch) == {"Spread": 4.0}
     only = Objective({"CrossEntropyLoss": CrossEntropyLoss(1, 2)}, {"CrossEntropyLoss": 1.0})
     assert only.of_strangers(embed, batch) == {}
+
+
+# --- heads with several branches, batches that were embedded before ------------------------------
+
+CACHED = {
+    "features": (torch.tensor([[1.0], [3.0]]), torch.tensor([[10.0], [14.0]])),
+    "embeddings": (torch.tensor([[2.0], [0.0]]), torch.tensor([[0.0], [5.0]])),
+    "joint": (torch.tensor([[0.5], [1.5]]),),
+    "pids": torch.tensor([0, 1]),
+}
+
+
+class Branches(Seeing):
+    """An embedder whose head has the branches of `CACHED`, whatever it sees."""
+
+    def __init__(self):
+        super().__init__(None)
+
+    def branches(self, frames, tracklets):
+        return {name: CACHED[name] for name in ("features", "embeddings", "joint")}
+
+
+class Blind:
+    """An embedder that must not be asked: its pictures have been embedded."""
+
+
+class Scaled(nn.Module):
+    """`scale` times the sum of embeddings, of which it tells the maximum."""
+
+    def __init__(self, scale):
+        super().__init__()
+        self.scale = scale
+
+    def forward(self, embeddings):
+        self.figures = {"largest": embeddings.max()}
+        return self.scale * embeddings.sum()
+
+
+class Joint(nn.Module):
+    """Sums what CLIP compares with texts; knows the epoch."""
+
+    epoch = None
+
+    def forward(self, joint, amp):
+        self.amp = amp
+        return joint.sum()
+
+    def set_epoch(self, epoch):
+        self.epoch = epoch
+
+
+def pictures():
+    return {"images": torch.zeros(2, 1), "pids": torch.tensor([0, 1])}
+
+
+def test_a_loss_is_added_up_over_branches():
+    losses = Objective({"Spread": Spread()}, {"Spread": 0.5})(Branches(), pictures())
+    assert losses["Spread"] == 0.5 * (2.0 + 8.0)  # variances of 1, 3 and of 10, 14
+
+
+def test_a_loss_for_each_branch():
+    each = nn.ModuleList([Scaled(1.0), Scaled(100.0)])
+    objective = Objective({"Scaled": each}, {"Scaled": 2.0})
+    assert objective(Branches(), pictures())["Scaled"] == 2 * (1 * (2 + 0) + 100 * (0 + 5))
+    assert objective.wants == {"Scaled": ("embeddings",)}
+
+
+def test_figures_of_a_loss_for_each_branch_are_those_of_the_first():
+    """As CLIP-ReID tells the accuracy of its first classifier."""
+    objective = Objective({"Scaled": nn.ModuleList([Scaled(1.0), Scaled(1.0)])}, {"Scaled": 1.0})
+    objective(Branches(), pictures())
+    assert objective.figures == {"largest": 2.0}
+
+
+def test_losses_with_a_classifier_for_each_branch_know_no_strangers():
+    each = nn.ModuleList([CrossEntropyLoss(1, 2), CrossEntropyLoss(1, 2)])
+    losses = {"CrossEntropyLoss": each, "Joint": Joint()}
+    objective = Objective(losses, dict.fromkeys(losses, 1.0))
+    assert objective.of_strangers(Branches(), pictures()) == {"Joint": 2.0}
+
+
+def test_a_batch_without_images_brings_its_branches():
+    objective = Objective({"Spread": Spread(), "Joint": Joint()}, {"Spread": 1.0, "Joint": 1.0})
+    assert objective(Blind(), CACHED) == {"Spread": 10.0, "Joint": 2.0}
+
+
+def test_branches_in_half_precision_reach_losses_in_single():
+    class Dtype(nn.Module):
+        def forward(self, joint):
+            self.seen = joint.dtype
+            return joint.sum()
+
+    loss = Dtype()
+    half = {**CACHED, "joint": (CACHED["joint"][0].half(),)}
+    Objective({"Dtype": loss}, {"Dtype": 1.0})(Blind(), half)
+    assert loss.seen == torch.float32
+
+
+def test_a_loss_with_a_network_of_its_own_is_told_of_autocast():
+    loss = Joint()
+    objective = Objective({"Joint": loss}, {"Joint": 1.0})
+    objective(Blind(), CACHED)
+    assert loss.amp is None
+    with torch.autocast("cpu", torch.bfloat16):
+        objective(Blind(), CACHED)
+    assert loss.amp == torch.bfloat16
+
+
+def test_losses_that_want_to_know_are_told_the_epoch():
+    loss = Joint()
+    Objective({"Joint": loss, "Sum": Sum()}, {"Joint": 1.0, "Sum": 1.0}).set_epoch(7)
+    assert loss.epoch == 7
+
+
+def test_cameras_reach_the_embedder():
+    class Cameras(Branches):
+        def in_a_row(self, images, camids):
+            self.camids = camids
+            return (images,)
+
+    embedder, objective = Cameras(), Objective({"Sum": Sum()}, {"Sum": 1.0})
+    objective(embedder, pictures() | {"camids": torch.tensor([3, 1])})
+    assert embedder.camids.tolist() == [3, 1]

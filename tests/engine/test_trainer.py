@@ -51,7 +51,7 @@ class Length(nn.Module):
         return features.square().mean()
 
 
-def make(epochs=4, spoil=None, lr=0.01, log_period=2):
+def make(epochs=4, spoil=None, lr=0.01, log_period=2, accumulate=1):
     torch.manual_seed(0)
     model = Model()
     objective = Objective({"Length": Length()}, {"Length": 1.0})
@@ -67,6 +67,7 @@ def make(epochs=4, spoil=None, lr=0.01, log_period=2):
         generator,
         max_epoch=epochs,
         log_period=log_period,
+        accumulate=accumulate,
     )
 
 
@@ -89,16 +90,17 @@ def test_the_loss_falls_and_the_schedule_is_stepped_every_iteration():
     assert [p.lr for p in reports[:3]] == pytest.approx([0.05 * 0.9**i for i in (0, 2, 5)])
 
 
-def test_two_epochs_and_two_more_equal_four():
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_two_epochs_and_two_more_equal_four(accumulate):
     """Weights, moments, schedule and chance (dropout) continue bit for bit."""
-    whole = make(log_period=1)
+    whole = make(log_period=1, accumulate=accumulate)
     losses = [p.losses for p in whole]
-    first = make(log_period=1)
+    first = make(log_period=1, accumulate=accumulate)
     for progress in first:
         if progress.epoch == 1 and progress.epoch_done:
             break
     state = first.state_dict()
-    second = make(log_period=1)
+    second = make(log_period=1, accumulate=accumulate)
     torch.manual_seed(99)  # whatever happened in between
     second.load_state_dict(state)
     assert [p.losses for p in second] == losses[6:]
@@ -151,3 +153,117 @@ def test_a_loss_that_is_no_number_stops_with_iteration_name_and_files(step):
     message = str(caught.value)
     assert f"iteration {step}" in message and "Length nan" in message
     assert f"{step % 3}_0" in message and "BASE_LR" in message
+
+
+# --- several batches a step, epochs of different lengths, frozen models --------------------------
+
+
+class Epochs(Numbers):
+    """Epoch e has ``lengths[e]`` batches, of the number 1, of 2, of 3 …"""
+
+    def __init__(self, lengths):
+        super().__init__()
+        self.lengths, self.now = lengths, lengths[0]
+
+    def __len__(self):
+        return self.now
+
+    def set_epoch(self, epoch):
+        self.now = self.lengths[epoch]
+
+    def __iter__(self):
+        for i in range(self.now):
+            yield {"images": torch.full((1, 1), i + 1.0), "pids": torch.zeros(1)}
+
+
+class Weight(Model):
+    """One weight w, at first 1. The loss of a batch of the number x is (w x)^2."""
+
+    def __init__(self):
+        super().__init__()
+        self.scale, self.dropout = nn.Linear(1, 1, bias=False), nn.Identity()
+        nn.init.ones_(self.scale.weight)
+
+
+def on_paper(lengths, accumulate, lr, curve=lambda i: 1.0):
+    model = Weight()
+    optimizer = torch.optim.SGD(model.parameters(), lr=lr)
+    return Trainer(
+        model,
+        Objective({"Length": Length()}, {"Length": 1.0}),
+        Epochs(lengths),
+        optimizer,
+        torch.optim.lr_scheduler.LambdaLR(optimizer, curve),
+        torch.Generator(),
+        max_epoch=len(lengths),
+        log_period=1,
+        accumulate=accumulate,
+    )
+
+
+def weights_after_each(trainer):
+    return [trainer.model.scale.weight.item() for _ in trainer]
+
+
+def test_two_batches_are_one_step_by_the_mean_of_their_gradients():
+    """Gradients of (w x)^2 at w = 1 are 2 and 8, their mean is 5: w = 1 - 0.1 * 5."""
+    assert weights_after_each(on_paper([2], accumulate=2, lr=0.1)) == pytest.approx([1.0, 0.5])
+
+
+def test_the_last_batches_of_an_epoch_are_a_step_of_their_own():
+    """The third is alone: its gradient at w = 0.5 is 9, and so is the mean. Nothing is left over:
+    the next epoch begins at w = -0.4 with gradients -0.8 and -3.2."""
+    found = weights_after_each(on_paper([3, 2], accumulate=2, lr=0.1))
+    assert found == pytest.approx([1.0, 0.5, -0.4, -0.4, -0.4 + 0.2])
+
+
+def test_losses_are_told_for_each_batch_whatever_is_accumulated():
+    losses = [p.losses["total"] for p in on_paper([4], accumulate=4, lr=0.1)]
+    assert losses == pytest.approx([1, 4, 9, (1 + 4 + 9 + 16) / 4])  # the last is of the epoch
+
+
+def places(lengths, accumulate=1):
+    """Where the schedule is in each batch, and at the end."""
+    trainer = on_paper(lengths, accumulate, lr=1e-6, curve=lambda i: 1.0 + i)
+    return [round(p.lr / 1e-6) - 1 for p in trainer] + [trainer.schedule.last_epoch]
+
+
+def test_the_schedule_goes_on_when_weights_move_only():
+    assert places([3, 3], accumulate=2) == [0, 0, 2, 3, 3, 5, 6]
+
+
+def test_an_epoch_of_the_schedule_is_an_epoch_whatever_its_length():
+    """An epoch is two iterations of the schedule: those of four batches are half as fast, and none
+    of them is at the rate of the epoch after."""
+    assert places([2, 4, 3, 1]) == [0, 1, *(2, 2, 3, 3), *(4, 4, 5), 6, 8]
+
+
+def test_progress_counts_epochs_of_different_lengths():
+    reports = list(on_paper([2, 4], accumulate=1, lr=1e-6))
+    assert [p.share for p in reports] == [0.5, 1.0, 1.25, 1.5, 1.75, 2.0]
+    assert [p.epoch_done for p in reports] == [False, True, False, False, False, True]
+    assert [p.iteration for p in reports] == [1, 2, 3, 4, 5, 6]
+
+
+class Guess(nn.Module):
+    """A loss with a weight of its own, so that there is something to train in any case."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(1))
+
+    def forward(self, features):
+        return (self.weight * features).square().mean()
+
+
+@pytest.mark.parametrize("frozen", [True, False])
+def test_a_frozen_model_is_left_in_evaluation_mode(frozen):
+    """Its batch norms and dropout must not notice that losses are trained on what it gives."""
+    model, modes = Model().requires_grad_(not frozen), []
+    objective = Objective({"Guess": Guess()}, {"Guess": 1.0})
+    optimizer = torch.optim.SGD(objective.parameters(), lr=0.1)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda i: 1.0)
+    parts = (model, objective, Numbers(), optimizer, schedule, torch.Generator())
+    for _ in Trainer(*parts, max_epoch=1, log_period=1):
+        modes.append((model.training, objective.training))
+    assert modes == [(not frozen, True)] * 3

@@ -180,6 +180,45 @@ def test_a_vector_without_a_direction_is_named():
     check_comparable(ones(2), gallery, "euclidean")
 
 
+class ByCamera(nn.Module):
+    """An embedding is the picture plus ten times its camera; that of a tracklet the mean."""
+
+    by_camera = True
+
+    def forward(self, images, camids):
+        return self.pool(self.frames(images, camids), len(images))
+
+    def frames(self, images, camids):
+        return images.flatten(1) + 10.0 * camids[:, None]
+
+    def pool(self, features, tracklets=1):
+        return features, features.unflatten(0, (tracklets, -1)).mean(1)
+
+
+def seen_by(camids, values):
+    return batch(values) | {"camids": torch.tensor(camids)}
+
+
+def test_a_model_that_wants_cameras_is_told_them():
+    found = embed(ByCamera(), [seen_by([3, 0], [1.0, 2.0]), seen_by([-1], [5.0])])
+    assert found.vectors.tolist() == [[31.0], [2.0], [-5.0]]
+    assert found.camids.tolist() == [3, 0, -1]
+
+
+def test_both_views_are_of_the_same_camera():
+    """Views (3, 4) and (4, 3) of camera 1, (0, 2) and (2, 0) of camera 2."""
+    found = embed(ByCamera(), [seen_by([1, 2], [[3.0, 4.0], [0.0, 2.0]])], flip="raw")
+    assert found.vectors.tolist() == [[13.5, 13.5], [21.0, 21.0]]
+    assert found.camids.tolist() == [1, 2]
+
+
+@pytest.mark.parametrize("flip", ["off", "raw"])
+def test_frames_of_tracklets_bring_their_cameras(flip):
+    """Frames 0, 1 and 2 of camera 0, frame 3 of camera 1; a pixel is its own mirror image."""
+    found = embed(ByCamera(), frame_batches([3, 1], 2), flip=flip)
+    assert found.vectors.tolist() == [[1.0], [13.0]]
+
+
 class Frames(nn.Module):
     """Features of a picture are its first pixel x and x + 1, those of a tracklet their maximum."""
 

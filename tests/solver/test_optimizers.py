@@ -76,6 +76,23 @@ def test_each_kind_of_weight_follows_its_own_settings():
     ]
 
 
+def test_tables_of_embeddings_have_a_rate_of_their_own():
+    """Words of a text tower, in stage 0 of CLIP-ReID: 20 times the rate of everything else."""
+    modules = {"embedder": Embedder(), "objective": nn.Sequential(nn.Embedding(7, 4))}
+    modules["objective"].append(nn.Linear(4, 2))
+    optimizer = make_optimizer(
+        modules, base_lr=1.0, weight_decay=0.1, weight_decay_bias=0.0, embedding_lr_factor=20.0
+    )
+    found = settings(optimizer, modules)
+    assert found.pop("objective.0.weight") == (20.0, 0.1)
+    assert {lr for lr, _ in found.values()} == {1.0}
+    both = make_optimizer(modules, base_lr=1.0, heads_lr_factor=3.0, embedding_lr_factor=20.0)
+    assert settings(both, modules)["objective.0.weight"][0] == 60.0
+    assert "heads.embeddings" in [group["name"] for group in both.param_groups]
+    plain = make_optimizer(modules, base_lr=1.0)
+    assert {group["lr"] for group in plain.param_groups} == {1.0}
+
+
 def test_decay_of_norms_and_biases_follows_weight_decay_unless_told():
     modules = parts()
     optimizer = make_optimizer(modules, base_lr=1.0, weight_decay=1e-4, weight_decay_norm=0.0)

@@ -140,6 +140,7 @@ def test_a_resumed_schedule_goes_on_exactly():
         ({"steps": (40, 40)}, "write epochs that increase"),
         ({"sched": "CosineAnnealingLR", "eta_min_lr": 2.0}, "lower it"),
         ({"sched": "CosineAnnealingLR", "delay_epochs": 120}, "choose ConstantLR"),
+        ({"first_epoch": 2}, "counted from 0 or from 1"),
     ],
 )
 def test_contradictions_are_refused(options, cure):
@@ -220,6 +221,37 @@ def test_clip_reid_stage_two(network):
         warmup_factor=params["WARMUP_FACTOR"],
     )
     assert epochs(lr, 1, len(expected)) == close(expected)
+
+
+def clip_reid(stage, network):
+    """The options of a golden entry of CLIP-ReID, and the rate in each of its epochs."""
+    entry = GOLDEN[f"clipreid.lr.stage{stage}.{network}"]
+    params, expected = entry["params"], entry["expect"]["lr"]
+    options = {"base_lr": params["BASE_LR"], "max_epoch": params["MAX_EPOCHS"]}
+    if stage == 1:
+        factor = params["WARMUP_LR_INIT"] / params["BASE_LR"]
+        return options | STAGE1 | {"warmup_factor": factor}, expected
+    options |= {"steps": params["STEPS"], "gamma": params["GAMMA"]}
+    options["warmup_epochs"] = params["WARMUP_ITERS"]  # epochs, in spite of its name
+    return options | {"warmup_factor": params["WARMUP_FACTOR"]}, expected
+
+
+@pytest.mark.parametrize("per_epoch", [1, 3])
+@pytest.mark.parametrize("network", ["RN50", "ViT-B-16"])
+@pytest.mark.parametrize("stage", [1, 2])
+def test_whole_runs_of_clip_reid_whose_first_epoch_is_number_1(stage, network, per_epoch):
+    options, expected = clip_reid(stage, network)
+    lr = curve(iterations_per_epoch=per_epoch, first_epoch=1, **options)
+    assert len(expected) == options["max_epoch"]
+    assert epochs(lr, 0, len(expected), per_epoch) == close(expected)
+    assert all(lr(i) == lr(i // per_epoch * per_epoch) for i in range(per_epoch * len(expected)))
+
+
+def test_the_first_epoch_is_never_at_the_foot_of_a_warm_up_by_epochs():
+    options = {"warmup_epochs": 4, "warmup_factor": 0.0, "steps": (3, 5)}
+    assert epochs(curve(1.0, 6, **options), 0, 6) == close([0, 0.25, 0.5, 0.075, 0.1, 0.01])
+    later = curve(1.0, 6, first_epoch=1, **options)
+    assert epochs(later, 0, 5) == close([0.25, 0.5, 0.075, 0.1, 0.01])
 
 
 def test_transreid():

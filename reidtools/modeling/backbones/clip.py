@@ -129,8 +129,11 @@ class ClipResNet(ClipTower):
     ):
         if len(layers) != 4:
             raise ValueError(f"LAYERS is {list(layers)}; a ResNet has four, such as [3, 4, 6, 3].")
-        if image_size[0] < 16 or image_size[1] < 16:
-            raise ValueError(f"Pictures of {image_size} are too small for clip_rn50; from 16 on.")
+        if image_size[0] % 16 or image_size[1] % 16:
+            raise ValueError(
+                f"clip_rn50 makes maps of a sixteenth of the size, which {image_size} is not made "
+                "of; set INPUT.SIZE_TRAIN to multiples of 16, such as [256, 128]."
+            )
         grid = image_size[0] // 16, image_size[1] // 16
         super().__init__("RN50.pt", (16 * width, 32 * width, joint_dim), grid)
         self.grad_checkpoint = grad_checkpoint
