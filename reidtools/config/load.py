@@ -65,6 +65,7 @@ def resolve(
     if over:
         without = compat.flatten(spell(compat.translate(files, people)[0]))
         theirs = {k for k, v in compat.flatten(tree).items() if v != without.get(k)}
+        theirs -= compat.flatten(spell(compat.in_our_words(typed))).keys()
         ours = compat.flatten(spell(compat.in_our_words(over)))
         tree = merge(tree, compat.unflatten((k, v) for k, v in ours.items() if k not in theirs))
     tree = merge(tree, spell(compat.in_our_words(typed)))

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 
 
@@ -27,11 +28,12 @@ class CachedBatches:
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         for indices in self.sampler:
-            batch = {name: _rows(value, indices) for name, value in self.facts.items()}
+            rows = torch.tensor(indices, device=self.device)
+            batch = {name: _rows(value, rows) for name, value in self.facts.items()}
             yield {**batch, "paths": [self.paths[i] for i in indices]}
 
 
-def _rows(value: Tensor | tuple[Tensor, ...], indices: Sequence[int]) -> Any:
+def _rows(value: Tensor | tuple[Tensor, ...], rows: Tensor) -> Any:
     if isinstance(value, tuple):
-        return tuple(tensor[indices] for tensor in value)
-    return value[indices]
+        return tuple(tensor[rows] for tensor in value)
+    return value[rows]

@@ -44,7 +44,7 @@ class CaptionLoss(nn.Module):
         self.tokens: Tensor
         self.first: Tensor
         self.counts: Tensor
-        self.register_buffer("tokens", tokens, persistent=False)  # (M, context_length)
+        self.register_buffer("tokens", tokens, persistent=False)  # (M, N)
         self.register_buffer("first", counts.cumsum(0) - counts, persistent=False)  # (N,)
         self.register_buffer("counts", counts, persistent=False)
 

@@ -134,8 +134,10 @@ class PromptLoss(nn.Module):
         rows = [self.prefix.expand(count, -1, -1), self.context[people]]
         rows.append(self.suffix.expand(count, -1, -1))
         ends = torch.full((count,), self.end, device=people.device)
+        # What comes after its end no sentence knows of, and the end is soon.
+        embedded = torch.cat(rows, 1)[:, : self.end + 1]
         with torch.autocast(people.device.type, amp, enabled=amp is not None):
-            return self.text(torch.cat(rows, 1), ends).float()
+            return self.text(embedded, ends).float()
 
     def _of_pictures(self, pids: Tensor, index: Tensor, amp: torch.dtype | None) -> Tensor:
         """(B, D): the caption that was drawn for a picture, else its person's prompt, which is
@@ -145,13 +147,14 @@ class PromptLoss(nn.Module):
             row = dict(zip(self.chosen, range(len(self.chosen)), strict=True))
             rows = [row.get(i, -1) for i in range(len(self.labels))]
             self.row = torch.tensor(rows, device=pids.device)
+        if not self.chosen:
+            people, place = pids.unique(return_inverse=True)
+            return self.prompts(people, amp)[place]
         rows = self.row[index]
         people, place = pids[rows < 0].unique(return_inverse=True)
-        texts = self.drawn[rows.clamp(min=0)] if len(self.drawn) else None
+        texts = self.drawn[rows.clamp(min=0)]
         if not len(people):  # nothing is learned, but backward() needs a way
             return texts + 0 * self.context.sum()
-        if texts is None:
-            return self.prompts(people, amp)[place]
         return texts.index_copy(0, (rows < 0).nonzero()[:, 0], self.prompts(people, amp)[place])
 
     @torch.no_grad()

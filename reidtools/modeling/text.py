@@ -39,18 +39,25 @@ class TextTower(nn.Module):
         nn.init.normal_(self.token_embedding.weight, std=0.02)
 
     def forward(self, embedded: Tensor, ends: Tensor) -> Tensor:
-        """Embedded tokens (B, context_length, width), the place (B,) of each end -> (B, dim)."""
-        _, x = self.transformer(embedded + self.positional_embedding.to(embedded.dtype))
+        """Embedded tokens (B, N, width), the place (B,) of each end -> (B, dim).
+
+        N is the context or less: no token sees later ones, so all after the last end may be left
+        out, which is most of them.
+        """
+        places = self.positional_embedding[: embedded.shape[1]].to(embedded.dtype)
+        _, x = self.transformer(embedded + places)
         last = self.ln_final(x[torch.arange(len(x), device=x.device), ends])
         return last @ self.text_projection.to(last.dtype)
 
     def encode(self, tokens: Tensor) -> Tensor:
-        """Tokens (B, context_length) -> (B, dim). Of all tokens the end has the highest number."""
+        """Tokens (B, N) -> (B, dim). Of all tokens the end has the highest number."""
         return self(self.token_embedding(tokens), tokens.argmax(1))
 
     def read(self, texts: Sequence[str]) -> Tensor:
-        """Texts as tokens (B, context_length) where the tower lies; long ones are cut."""
-        return self.tokenize(texts, truncate=True).to(self.text_projection.device)
+        """Texts as tokens (B, N) where the tower lies, N up to the last end; long ones are cut."""
+        tokens = self.tokenize(texts, truncate=True)
+        longest = int(tokens.argmax(1).max()) + 1
+        return tokens[:, :longest].to(self.text_projection.device)
 
 
 def of_openai(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -181,3 +181,15 @@ def test_a_scale_below_one_is_refused(key, scale):
     with pytest.raises(ValueError, match=rf"{key} is .*at least 1"):
         load("", [key, scale])
     assert load("", ["TEST.QUERY_SCALE", "null"]).TEST.QUERY_SCALE is None
+
+
+def test_a_name_that_is_typed_takes_away_the_options_of_the_last_file(tmp_path):
+    (tmp_path / "a.yml").write_text("DATALOADER: {SAMPLER: {NAME: RandomIdentitySampler}}")
+    (tmp_path / "b.yml").write_text("DATALOADER: {SAMPLER: {NAME: RandomSampler, DROP_LAST: false}}")
+    files = [tmp_path / "a.yml", tmp_path / "b.yml"]
+    assert dict(load(files).DATALOADER.SAMPLER) == {"NAME": "RandomSampler", "DROP_LAST": False}
+    typed = ["DATALOADER.SAMPLER.NAME", "RandomIdentitySampler"]
+    assert dict(load(files, typed).DATALOADER.SAMPLER) == {
+        "NAME": "RandomIdentitySampler",
+        "NUM_INSTANCE": 4,
+    }
