@@ -11,6 +11,7 @@ from yacs.config import CfgNode
 from reidtools.data.datasets import load_dataset
 from reidtools.data.frames import FrameChoice, one_by_one, seen_frames
 from reidtools.data.pictures import Batches, Pictures, in_order
+from reidtools.data.samplers import RandomIdentitySampler
 from reidtools.data.samples import Sample, Splits, relabel, table
 from reidtools.data.transforms import Augment, LowResolution, Normalize, TrainTransform
 from reidtools.data.variants import VARIANTS
@@ -18,6 +19,7 @@ from reidtools.ops.degrade import degrade
 from reidtools.registry import DATASETS, SAMPLERS, choose, facts, options
 
 LOGGER = logging.getLogger("reidtools")
+LOOKS = {"image_features", "text_features"}  # facts of a sampler that takes a model to make
 COMMON = ("NAME", "PRETRAIN", "PRETRAIN_PATH", "WEIGHT")  # keys of a slot, not of what fills it
 
 
@@ -67,12 +69,12 @@ def train_batches(
     samples: list[Sample],
     generator: torch.Generator,
     on: torch.device,
-    seen: Mapping[str, Any] | None = None,
+    looks: Mapping[str, Any] | None = None,
 ) -> Batches:
     """Augmented training batches; labels are the sorted pids' places.
 
-    Where there are tracklets, each sample shows INPUT.FRAMES frames. `seen` are facts that a
-    sampler may want, such as `image_features`.
+    Where there are tracklets, each sample shows INPUT.FRAMES frames. `looks` are the features that
+    a sampler may look at, functions by the name of the fact, such as ``image_features``.
     """
     normalize = Normalize(**own(cfg.INPUT, maker=Normalize))
     pixels = cfg.INPUT.PIXEL_MEAN, cfg.INPUT.PIXEL_STD
@@ -90,7 +92,7 @@ def train_batches(
     labels = relabel(samples)
     samples = [sample._replace(scale=cfg.INPUT.SCALE) for sample in samples]
     pictures = loss_pictures(cfg, samples, size, cfg.INPUT.FRAME_CHOICE, labels)
-    sampler = make_sampler(cfg, samples, cfg.SOLVER.IMS_PER_BATCH, seen)
+    sampler = make_sampler(cfg, samples, cfg.SOLVER.IMS_PER_BATCH, looks)
     transform = TrainTransform(augment, normalize, low_resolution)
     return Batches(pictures, sampler, transform, workers=cfg.DATALOADER.NUM_WORKERS, device=on)
 
@@ -109,14 +111,20 @@ def loss_pictures(
 
 
 def plain_batches(
-    cfg: CfgNode, samples: Sequence[Sample], on: torch.device, order: Any = None
+    cfg: CfgNode,
+    samples: Sequence[Sample],
+    on: torch.device,
+    order: Any = None,
+    labels: Mapping[int, int] | None = None,
 ) -> Batches:
-    """`samples` with their labels and without augmentation, frames spread evenly.
+    """`samples` without augmentation, frames spread evenly.
 
-    `order` are lists of their places, else all come in order.
+    `order` are lists of their places, else all come in order; with `labels` (pid -> label) their
+    pids are labels.
     """
-    order = order or in_order(len(samples), cfg.TEST.IMS_PER_BATCH)
-    pictures = loss_pictures(cfg, samples, size_test(cfg), "even", relabel(samples))
+    if order is None:
+        order = in_order(len(samples), cfg.TEST.IMS_PER_BATCH)
+    pictures = loss_pictures(cfg, samples, size_test(cfg), "even", labels)
     normalize = Normalize(**own(cfg.INPUT, maker=Normalize))
     return Batches(pictures, order, normalize, workers=cfg.DATALOADER.NUM_WORKERS, device=on)
 
@@ -125,28 +133,22 @@ def make_sampler(
     cfg: CfgNode,
     samples: Sequence[Sample],
     batch_size: int,
-    seen: Mapping[str, Any] | None = None,
+    looks: Mapping[str, Any] | None = None,
 ) -> Any:
-    """The sampler that DATALOADER asks for, over `samples`; for `seen` see `train_batches`.
-
-    Without `seen`, RandomIdentitySampler stands in for one that looks at features.
-    """
+    """The sampler that DATALOADER asks for, over `samples`; for `looks` see `train_batches`."""
     known = {
-        **(seen or {}),
+        **(looks or {}),
         "pids": [sample.pid for sample in samples],
         "batch_size": batch_size,
         "seed": cfg.SEED,
     }
-    name, given = cfg.DATALOADER.SAMPLER.NAME, chosen(cfg.DATALOADER.SAMPLER)
-    absent = set(facts(SAMPLERS[name])) - known.keys()
-    if absent and seen is None:
-        name, given = "RandomIdentitySampler", {"num_instance": given["num_instance"]}
-    elif absent:
+    name = cfg.DATALOADER.SAMPLER.NAME
+    if absent := set(facts(SAMPLERS[name])) - known.keys():
         raise ValueError(
             f"DATALOADER.SAMPLER {name} looks at {' and '.join(sorted(absent))}, and there are "
             "none; text_features are those of PromptLoss. Choose another sampler."
         )
-    return SAMPLERS.build(name, known, given)
+    return SAMPLERS.build(name, known, chosen(cfg.DATALOADER.SAMPLER))
 
 
 def test_batches(
@@ -216,8 +218,9 @@ def as_coarse_as_tested(cfg: CfgNode, name: str, splits: Splits) -> Splits:
 def loss_batches(cfg: CfgNode, name: str, splits: Splits, on: torch.device) -> Batches | None:
     """TEST.LOSS_BATCHES batches of the people of the test set `name`, by the sampler of training.
 
-    They are always the same: without augmentation, and with frames that are spread evenly. None
-    where no batch is asked for, or nobody is there to be told apart.
+    RandomIdentitySampler stands in for one that looks at features. They are always the same:
+    without augmentation, and with frames that are spread evenly. None where no batch is asked for,
+    or nobody is there to be told apart.
     """
     if not cfg.TEST.LOSS_BATCHES:
         return None
@@ -228,5 +231,10 @@ def loss_batches(cfg: CfgNode, name: str, splits: Splits, on: torch.device) -> B
     size = min(cfg.SOLVER.IMS_PER_BATCH, len(asked) * each)
     if size < 2 * each:
         return None
-    sampler = list(make_sampler(cfg, samples, size))[: cfg.TEST.LOSS_BATCHES]
-    return plain_batches(cfg, samples, on, sampler)
+    sampler: Iterable[list[int]]
+    if LOOKS & set(facts(SAMPLERS[cfg.DATALOADER.SAMPLER.NAME])):
+        pids = [sample.pid for sample in samples]
+        sampler = RandomIdentitySampler(pids, size, cfg.SEED, num_instance=each)
+    else:
+        sampler = make_sampler(cfg, samples, size)
+    return plain_batches(cfg, samples, on, list(sampler)[: cfg.TEST.LOSS_BATCHES])

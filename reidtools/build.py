@@ -28,7 +28,6 @@ from reidtools.batches import (  # noqa: F401  (callers find all builders here)
     train_batches,
 )
 from reidtools.data.cached import CachedBatches
-from reidtools.data.captions import captions_of, coverage, read_captions
 from reidtools.data.pictures import Batches
 from reidtools.data.samples import Sample, relabel
 from reidtools.data.transforms import Normalize
@@ -39,12 +38,12 @@ from reidtools.engine.trainer import Trainer
 from reidtools.evaluation import embed
 from reidtools.extras import reason
 from reidtools.modeling import Embedder, Preparation, weights
-from reidtools.modeling.clip_files import TOKENS, of_text_tower
 from reidtools.modeling.embedder import facts_of
 from reidtools.modeling.onnx_network import OnnxNetwork, runs_on
-from reidtools.modeling.text import TextTower, of_openai
+from reidtools.modeling.text import TextTower
 from reidtools.registry import BACKBONES, HEADS, LOSSES, TEMPORAL, facts
 from reidtools.solver import make_optimizer, make_schedule
+from reidtools.texts import Captions, new_tower
 
 LOGGER = logging.getLogger("reidtools")
 PLAIN_MEAN = {"NAME": "Mean", "NORM_FRAMES": False}
@@ -151,19 +150,18 @@ def objective(
     cfg: CfgNode,
     model: Embedder,
     samples: Sequence[Sample],
-    start: Mapping[str, Tensor] | None = None,
-    *,
-    pretrain: bool = False,
+    captions: Captions | None = None,
+    make_text: Callable[[], TextTower] | None = None,
 ) -> Objective:
     """The losses whose WEIGHT is not 0, for training on `samples`.
 
     They are built and added up by name: the order of a file must not change a run. Where the head
-    has several branches, a loss that is built for a length is built for each. For a loss with texts
-    see `text_tower`, which `start` and `pretrain` are for.
+    has several branches, a loss that is built for a length is built for each. A loss with texts
+    gets the `captions` of the samples and the tower that `make_text` makes, by default a new one.
     """
     nodes = {name: node for name, node in sorted(cfg.MODEL.LOSSES.items()) if node.WEIGHT}
     widths, labels = model.heads.widths, relabel(samples)
-    known: dict[str, Any] = {"num_people": len(labels), "seed": cfg.SEED}
+    known: dict[str, Any] = {"num_people": len(labels), "seed": cfg.SEED, "captions": captions}
     known["labels"] = [labels[sample.pid] for sample in samples]
     losses: dict[str, nn.Module] = {}
     for name, node in nodes.items():
@@ -175,9 +173,7 @@ def objective(
                 "choose MODEL.HEADS.NAME ClipNecks with the backbone clip_rn50 or clip_vit_b16."
             )
         if "text" in facts(LOSSES[name]) and "text" not in known:
-            known["captions"] = _captions(cfg, samples)
-            captions = known["captions"] is not None
-            known["text"] = text_tower(cfg, model, start, captions, pretrain=pretrain)
+            known["text"] = make_text() if make_text else new_tower(cfg, model)
         dims = widths[wanted[0]] if wanted and "dim" in facts(LOSSES[name]) else (model.dim,)
         each = [LOSSES.build(name, known | {"dim": dim}, chosen(node)) for dim in dims]
         losses[name] = each[0] if len(each) == 1 else nn.ModuleList(each)
@@ -185,79 +181,18 @@ def objective(
     return Objective(losses, weights, cfg.DATASETS.LOW_SCALE, cfg.SOLVER.MICRO_BATCH)
 
 
-def captioned(cfg: CfgNode, samples: list[Sample]) -> list[Sample]:
-    """`samples`, or with DATASETS.CAPTIONED_ONLY those with captions; how many have is told."""
-    if not cfg.DATASETS.CAPTIONS:
-        if cfg.DATASETS.CAPTIONED_ONLY:
-            raise ValueError(
-                "DATASETS.CAPTIONED_ONLY needs captions; set DATASETS.CAPTIONS to the file that "
-                "tools/prepare_captions.py writes."
-            )
-        return samples
-    known = read_captions(cfg.DATASETS.CAPTIONS)
-    LOGGER.info("%s: %s", cfg.DATASETS.CAPTIONS, coverage(samples, known))
-    if not cfg.DATASETS.CAPTIONED_ONLY:
-        return samples
-    own = captions_of(samples, known)
-    samples = [sample for sample, texts in zip(samples, own, strict=True) if texts]
-    if len({sample.pid for sample in samples}) < 2:
-        raise ValueError(
-            f"{cfg.DATASETS.CAPTIONS} describes fewer than two people of the training set; name "
-            "the captions of this dataset, or leave out DATASETS.CAPTIONED_ONLY."
-        )
-    return samples
-
-
-def _captions(cfg: CfgNode, samples: Sequence[Sample]) -> list[list[str]] | None:
-    if not cfg.DATASETS.CAPTIONS:
-        return None
-    return captions_of(samples, read_captions(cfg.DATASETS.CAPTIONS))
-
-
-def text_tower(
-    cfg: CfgNode,
-    model: Embedder,
-    start: Mapping[str, Tensor] | None,
-    captions: bool,
-    *,
-    pretrain: bool,
-) -> TextTower:
-    """The text tower for `model`: of the file `start` of CLIP-ReID, with `pretrain` of CLIP's own.
-
-    With neither it is new, and that is told, unless `start` is None: then a resumed run will fill
-    it. Where a file has no table of tokens, which `captions` need, the table is
-    CLIP's own.
-    """
-    tower = TextTower(model.heads.widths["joint"][0], **own(cfg.MODEL.TEXT, maker=TextTower))
-    found = of_text_tower(start or {})
-    if cfg.MODEL.BACKBONE.PRETRAIN and (pretrain or (captions and TOKENS not in found)):
-        clip = weights.pretrained(model.backbone, cfg.MODEL.BACKBONE.PRETRAIN_PATH)
-        found = {**of_openai(clip), **found}
-    if not found:
-        if start is not None:
-            LOGGER.info("The text tower is new: its words mean nothing yet.")
-        return tower
-    ours = tower.state_dict()
-    wrong = [n for n in ours if n not in found or found[n].shape != ours[n].shape]
-    if wrong and not (wrong == [TOKENS] and not captions):
-        raise ValueError(
-            f"The file has no text tower of the sizes in MODEL.TEXT ({weights.some(wrong)}); name "
-            "a file of CLIP itself (RN50.pt, ViT-B-16.pt) that goes with MODEL.BACKBONE.NAME, in "
-            "MODEL.BACKBONE.PRETRAIN_PATH."
-        )
-    tower.load_state_dict({name: found[name] for name in ours if name not in wrong}, strict=False)
-    return tower
-
-
 def frozen_batches(
     cfg: CfgNode,
     model: Embedder,
     loss: Objective,
     samples: Sequence[Sample],
-    seen: Mapping[str, Any],
+    looks: Mapping[str, Any],
     on: torch.device,
 ) -> CachedBatches:
-    """What the losses want of `samples`, embedded once; `model` is frozen."""
+    """What the losses want of `samples`, embedded once; `model` is frozen.
+
+    For `looks` see `features_of`.
+    """
     if cfg.SOLVER.FREEZE != "model":
         raise ValueError(f"SOLVER.FREEZE is {cfg.SOLVER.FREEZE}; use model, or leave it empty.")
     model.requires_grad_(False)
@@ -265,14 +200,15 @@ def frozen_batches(
     if "low_features" in wanted:
         raise ValueError("SOLVER.FREEZE model shows one resolution; leave out losses with two.")
     begin = time.perf_counter()
-    found = embed_once(model, plain_batches(cfg, samples, on), wanted, amp_dtype(cfg, on))
+    batches = plain_batches(cfg, samples, on, labels=relabel(samples))
+    found = embed_once(model, batches, wanted, amp_dtype(cfg, on))
     seconds = time.perf_counter() - begin
     LOGGER.info("Embedded %d training samples once, in %.0f s", len(samples), seconds)
-    sampler = make_sampler(cfg, samples, cfg.SOLVER.IMS_PER_BATCH, seen)
+    sampler = make_sampler(cfg, samples, cfg.SOLVER.IMS_PER_BATCH, looks)
     return CachedBatches(found, [sample.paths[0] for sample in samples], sampler)
 
 
-def seen(
+def features_of(
     cfg: CfgNode, model: Embedder, loss: Objective, samples: Sequence[Sample], on: torch.device
 ) -> dict[str, Callable[[list[int]], Tensor]]:
     """What samplers may look at: features (n, D) of `samples` by their places, as they are now."""
@@ -330,4 +266,5 @@ def trainer(
         log_period=solver.LOG_PERIOD,
         amp=amp,
         accumulate=solver.ACCUMULATE,
+        also_report=cfg.LOG.TEXT_MAPS,
     )

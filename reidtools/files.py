@@ -1,6 +1,7 @@
 """Files that are written whole or not at all, and folders that say why they cannot be made."""
 
 import csv
+import hashlib
 import io
 import json
 import math
@@ -34,6 +35,22 @@ def write_whole(path: Path, write: Callable[[BinaryIO], object], *, durable: boo
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
+
+
+def sha256_of(path: Path) -> str:
+    """The SHA-256 of a file of any size, in hexadecimal digits."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def is_web_page(path: Path) -> bool:
+    """Whether a file is a page of a server, as Google Drive sends when its quota is spent."""
+    with path.open("rb") as file:
+        text = file.read(256).removeprefix(b"\xef\xbb\xbf").lstrip().lower()
+    return text.startswith((b"<!doctype html", b"<html", b"<head", b"<!--"))
 
 
 def write_json(path: Path, content: dict[str, Any] | list[Any]) -> None:

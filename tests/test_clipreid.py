@@ -97,8 +97,8 @@ def test_only_the_words_of_stage_1_are_trained(at_home):
 
     files = CONFIGS / "clip_small.yml"
     cfg = rt.get_config(files, RN50, fragment=CONFIGS / "clip_prompts.yml", stage=1)
-    samples, _ = _data(cfg)
-    trainer = _trainer(cfg, samples, torch.device("cpu"), fresh=True)
+    samples, captions, _ = _data(cfg)
+    trainer = _trainer(cfg, samples, captions, torch.device("cpu"), fresh=True)
     before = {n: w.clone() for n, w in trainer.model.state_dict().items()}
     texts = {n: w.clone() for n, w in trainer.objective.state_dict().items()}
     assert trainer._weight_names() == ["objective.losses.PromptLoss.context"]

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from reidtools import build
+from reidtools import build, texts
 from reidtools.config.load import load
 from reidtools.data.samples import Sample
 from reidtools.solver import make_optimizer
@@ -32,7 +32,7 @@ def test_a_config_builds_and_learns(file, tmp_path):
     torch.manual_seed(0)
     model = build.embedder(cfg).train()
     samples = [Sample((f"{pid}.jpg",), pid, 0) for pid in (7, 7, 8, 8, 9)]
-    objective = build.objective(cfg, model, samples)
+    objective = build.objective(cfg, model, *texts.captioned(cfg, samples))
     pids = torch.tensor([0, 0, 1, 1])
     facts = {"pids": pids, "camids": torch.zeros(4, dtype=torch.long), "index": torch.arange(4)}
     losses = objective(model, {"images": torch.randn(4, 3, 64, 32), **facts})

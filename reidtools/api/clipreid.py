@@ -10,7 +10,7 @@ from reidtools.api.exporting import export_model
 from reidtools.api.recipes import brought, run_parent
 from reidtools.api.training import run_training
 from reidtools.config import load as configs
-from reidtools.config.compat import flatten
+from reidtools.config.clip_file import CLIP
 from reidtools.engine import checkpoints, logbook
 from reidtools.evaluation import Report
 from reidtools.export.formats import require_onnx
@@ -19,7 +19,7 @@ from reidtools.modeling import weights
 from reidtools.modeling.clip_files import as_published
 
 LOGGER = logging.getLogger("reidtools")
-NAMES = {"clip_rn50": "RN50", "clip_vit_b16": "ViT-B-16"}  # as CLIP-ReID calls them
+NAMES = {ours: theirs for theirs, ours in CLIP.items()}
 LAST = "stage2"
 # What may change between two calls without making it another training.
 FREE = (
@@ -82,11 +82,7 @@ def with_final(cfg: CfgNode) -> CfgNode:
             f"There is no {file}; train it with tools/train_clipreid.py, or name a checkpoint, "
             "such as a published one, in MODEL.WEIGHTS."
         )
-    cfg = cfg.clone()
-    cfg.defrost()
-    cfg.MODEL.WEIGHTS = str(file)
-    cfg.freeze()
-    return cfg
+    return configs.changed(cfg, {"MODEL.WEIGHTS": str(file)})
 
 
 def file_name(cfg: CfgNode) -> str:
@@ -104,13 +100,8 @@ def file_name(cfg: CfgNode) -> str:
 
 def _of_stage(cfg: CfgNode, source: str, run: Path) -> CfgNode:
     """`cfg` as the run of a stage, which begins with the file `source`, or goes on in `run`."""
-    cfg = cfg.clone()
-    cfg.defrost()
-    cfg.MODEL.WEIGHTS = source or cfg.MODEL.WEIGHTS
-    cfg.OUTPUT_DIR = str(run)
-    cfg.RESUME = checkpoints.AUTO if run.is_dir() else ""
-    cfg.freeze()
-    return cfg
+    values = {"OUTPUT_DIR": str(run), "RESUME": checkpoints.AUTO if run.is_dir() else ""}
+    return configs.changed(cfg, {**values, "MODEL.WEIGHTS": source or cfg.MODEL.WEIGHTS})
 
 
 def _check_same(made: Path, before: str, cfg: CfgNode) -> None:
@@ -118,11 +109,10 @@ def _check_same(made: Path, before: str, cfg: CfgNode) -> None:
     if not before:
         LOGGER.warning("%s brings no config, and is taken for one of this training.", made)
         return
-    then, now = (flatten(configs.plain(c)) for c in (configs.complete(configs.plain(before)), cfg))
     other = [
-        f"{key} was {then.get(key)}, is {now.get(key)}"
-        for key in sorted(then.keys() | now.keys())
-        if then.get(key) != now.get(key) and not key.startswith(FREE)
+        f"{key} was {then}, is {now}"
+        for key, (then, now) in configs.differences(before, cfg).items()
+        if not key.startswith(FREE)
     ]
     if other:
         raise ValueError(

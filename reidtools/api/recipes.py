@@ -51,11 +51,12 @@ def get_config(
         own = _network(saved, cfg, overrides)
     goes_on = bool(start and own and own.get("METHOD") == cfg.METHOD)
     if own and not files:
-        cfg, notes = configs.resolve("" if goes_on else fragment, overrides, own)
+        cfg, notes = configs.resolve("" if goes_on else fragment, overrides, own, stage)
     elif goes_on and "INPUT.SCALE" not in overrides:
         scale = own["INPUT"].get("SCALE", 1)
         if scale != cfg.INPUT.SCALE:
-            cfg, _ = configs.resolve([*files, fragment], [*overrides, "INPUT.SCALE", str(scale)])
+            words = [*overrides, "INPUT.SCALE", str(scale)]
+            cfg, _ = configs.resolve([*files, fragment], words, stage=stage)
             notes.append(f"INPUT.SCALE is {scale:g}, as in the checkpoint that is resumed.")
     for note in notes:
         LOGGER.warning(note)

@@ -3,15 +3,17 @@
 import logging
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, closing, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from yacs.config import CfgNode
 
-from reidtools import assess, build, reports
+from reidtools import assess, build, reports, texts
 from reidtools.api.recipes import run_parent
 from reidtools.api.testing import seeded_device, test_names, warn
+from reidtools.api.text_maps import text_maps
 from reidtools.config import load as configs
 from reidtools.config.compat import flatten
 from reidtools.data.cached import CachedBatches
@@ -20,13 +22,10 @@ from reidtools.data.preflight import preflight
 from reidtools.data.samples import Sample, Splits, join_train
 from reidtools.engine import checkpoints, environment, logbook, tracking
 from reidtools.engine.objective import Objective
-from reidtools.engine.trainer import Progress, Trainer
+from reidtools.engine.trainer import Trainer
 from reidtools.evaluation import Report
-from reidtools.files import make_folder
 from reidtools.modeling import weights
 from reidtools.modeling.clip_files import of_objective
-from reidtools.visualize.maps import require_method
-from reidtools.visualize.text_features import text_feature_page
 
 LOGGER = logging.getLogger("reidtools")
 LOSSES = "Losses on test people"
@@ -53,14 +52,14 @@ def run_training(cfg: CfgNode, published: Callable[[int], Path] | None = None) -
     start = checkpoints.find_start(cfg.RESUME, wanted, parent) if cfg.RESUME else None
     device = seeded_device(cfg)
     assess.rehearse(cfg)
-    samples, tests = _data(cfg)
+    samples, captions, tests = _data(cfg)
     if cfg.MODEL.BACKBONE.get("SIE_CAMERA") and len(cfg.DATASETS.NAMES) > 1:
         raise ValueError(
             "SIE_CAMERA knows the cameras of one training set, and tests would take those of one "
             "for those of another; name one in DATASETS.NAMES, or set SIE_CAMERA False."
         )
     cfg = configs.with_cameras(cfg, 1 + max(sample.camid for sample in samples))
-    trainer = _trainer(cfg, samples, device, fresh=not start)
+    trainer = _trainer(cfg, samples, captions, device, fresh=not start)
     best = {"epoch": -1, "mAP": -1.0}
     if start:
         best = _continue(cfg, trainer, start)
@@ -108,12 +107,12 @@ def _loop(
         first_epoch=trainer.epoch,
         stage=cfg.LOG.STAGE,
     )
-    maps = _text_maps(cfg, trainer, keeper.run)
+    draw = text_maps(trainer.objective, keeper.run, cfg.LOG.TEXT_MAPS)
     report, period, last = Report(), cfg.TEST.EVAL_PERIOD, cfg.SOLVER.MAX_EPOCH - 1
     with closing(log):
         for progress in trainer:
             log.write(progress)
-            maps(progress)
+            draw(progress)
             if not progress.epoch_done:
                 continue
             epoch = progress.epoch
@@ -135,32 +134,6 @@ def _loop(
     return report, best
 
 
-def _text_maps(cfg: CfgNode, trainer: Trainer, run: Path) -> Callable[[Progress], None]:
-    """What draws the prompts as CLIP sees them every LOG.TEXT_MAPS iterations."""
-    every, drawn = cfg.LOG.TEXT_MAPS, -1
-    losses = [loss for loss in trainer.objective.losses.values() if hasattr(loss, "text_features")]
-    if not every or not losses:
-        return lambda progress: None
-    if len(set(losses[0].labels)) < 3:
-        raise ValueError("LOG.TEXT_MAPS draws the texts of 3 people or more; set it to 0.")
-    require_method("tsne")
-    folder = make_folder(run / "text_features_viz")
-    # A picture of each person, one with a caption if there is any: those come last here.
-    order = sorted(range(len(losses[0].labels)), key=losses[0].is_captioned)
-    places = sorted({losses[0].labels[place]: place for place in order}.values())
-
-    def draw(progress: Progress) -> None:
-        nonlocal drawn
-        if progress.iteration // every == drawn:
-            return
-        drawn = progress.iteration // every
-        path = folder / f"epoch_{progress.epoch}_step_{progress.iteration}_2d_viz.png"
-        features = losses[0].text_features(places)
-        text_feature_page(features, [losses[0].is_captioned(place) for place in places], path)
-
-    return draw
-
-
 def check(cfg: CfgNode) -> None:
     """Read the datasets of `cfg`, print their tables; a ValueError says why training would fail."""
     logbook.set_up_logging()
@@ -168,8 +141,11 @@ def check(cfg: CfgNode) -> None:
     LOGGER.info("No problem found.")
 
 
-def _data(cfg: CfgNode) -> tuple[list[Sample], dict[str, Splits]]:
-    """Training samples of all NAMES and the splits of each test set, looked through for trouble."""
+def _data(cfg: CfgNode) -> tuple[list[Sample], texts.Captions | None, dict[str, Splits]]:
+    """Training samples of all NAMES, their captions, and the splits of each test set.
+
+    They are looked through for trouble.
+    """
     trains, tests = cfg.DATASETS.NAMES, test_names(cfg)
     if variants := [name for name in trains if "@" in name]:
         raise ValueError(
@@ -177,7 +153,8 @@ def _data(cfg: CfgNode) -> tuple[list[Sample], dict[str, Splits]]:
             "INPUT.LOW_RES_PROB, and name it in DATASETS.TESTS."
         )
     loaded = {name: build.splits(cfg, name) for name in dict.fromkeys([*trains, *tests])}
-    samples = build.captioned(cfg, join_train([loaded[name].train for name in trains]))
+    samples = join_train([loaded[name].train for name in trains])
+    samples, captions = texts.captioned(cfg, samples)
     num_instance = cfg.DATALOADER.SAMPLER.get("NUM_INSTANCE", 0)
     for place, name in enumerate(tests):
         found = preflight(
@@ -188,20 +165,26 @@ def _data(cfg: CfgNode) -> tuple[list[Sample], dict[str, Splits]]:
             camera_filter=cfg.TEST.CAMERA_FILTER,
         )
         warn(name, found)
-    return samples, {name: loaded[name] for name in tests}
+    return samples, captions, {name: loaded[name] for name in tests}
 
 
-def _trainer(cfg: CfgNode, samples: list[Sample], device: torch.device, *, fresh: bool) -> Trainer:
+def _trainer(
+    cfg: CfgNode,
+    samples: list[Sample],
+    captions: texts.Captions | None,
+    device: torch.device,
+    *,
+    fresh: bool,
+) -> Trainer:
     """Everything that training needs; a `fresh` one has the weights that it begins with."""
     source = cfg.MODEL.WEIGHTS if fresh else ""
-    start, pretrain = weights.read(source) if source else {}, fresh and not source
-    state = weights.state_of(start)
-    model = build.embedder(cfg, pretrain=pretrain).to(device)
-    begin = state if fresh else None
-    objective = build.objective(cfg, model, samples, begin, pretrain=pretrain).to(device)
+    start = weights.read(source) if source else {}
+    model = build.embedder(cfg, pretrain=fresh and not source).to(device)
+    make_text = partial(texts.text_tower, cfg, model, start, captions) if fresh else None
+    objective = build.objective(cfg, model, samples, captions, make_text).to(device)
     build.try_out(cfg, model)
     if source:
-        fitted = weights.fit(model, state)
+        fitted = weights.fit(model, weights.state_of(start))
         if fitted.complete:
             LOGGER.info("Weights: %s", fitted)
         else:
@@ -209,12 +192,12 @@ def _trainer(cfg: CfgNode, samples: list[Sample], device: torch.device, *, fresh
     if fresh:
         _load_objective(objective, start, source)
     generator = torch.Generator().manual_seed(cfg.SEED)
-    seen = build.seen(cfg, model, objective, samples, device)
+    looks = build.features_of(cfg, model, objective, samples, device)
     batches: Batches | CachedBatches
     if cfg.SOLVER.FREEZE:
-        batches = build.frozen_batches(cfg, model, objective, samples, seen, device)
+        batches = build.frozen_batches(cfg, model, objective, samples, looks, device)
     else:
-        batches = build.train_batches(cfg, samples, generator, device, seen)
+        batches = build.train_batches(cfg, samples, generator, device, looks)
     return build.trainer(cfg, model, objective, batches, generator)
 
 
@@ -287,11 +270,9 @@ def _continue(cfg: CfgNode, trainer: Trainer, start: Path) -> dict[str, Any]:
             f"{start} holds a model only, so training cannot go on from it; start a new run with "
             "MODEL.WEIGHTS, or resume from an <epoch>.pth."
         )
-    before = configs.complete(configs.plain(state["config"]))  # keys that are new since then
-    now, then = (flatten(configs.plain(c)) for c in (cfg, before))
-    for key in sorted(k for k in now.keys() | then.keys() if now.get(k) != then.get(k)):
+    for key, (then, now) in configs.differences(state["config"], cfg).items():
         if key not in ("RESUME", "OUTPUT_DIR", "EXP_NAME") and not key.startswith("LOG."):
-            LOGGER.warning("%s was %s in the checkpoint, is %s", key, then.get(key), now.get(key))
+            LOGGER.warning("%s was %s in the checkpoint, is %s", key, then, now)
     try:
         trainer.load_state_dict(state)
     except (RuntimeError, ValueError, KeyError) as error:

@@ -8,10 +8,8 @@ their keys change only what they name.
 from typing import Any
 
 from reidtools.config import clip_training
-from reidtools.config.clip_file import CLIP, ClipFile, Flat, Tree, is_document
+from reidtools.config.clip_file import CLIP, ClipFile, Flat, is_document
 
-STARTS = ("SOLVER.STAGE", "HYDRA.")
-STAGES = ("STAGE1", "STAGE2")
 TRANSFORMERS = {
     "vit_base_patch16_224": "vit_base_patch16",
     "vit_small_patch16_224": "vit_small_patch16",
@@ -63,42 +61,18 @@ ALWAYS = {
 ERASING = {"INPUT.REA_MODE": "pixel", "INPUT.REA_AREA": [0.02, 0.333333]}
 
 
-def of_stage(tree: Tree, stage: int) -> Tree:
-    """`tree` as one stage sees it: SOLVER.STAGE<stage>.X becomes SOLVER.X, the other stage goes.
-
-    The words may be theirs or ours, but WARMUP_ITERS of a stage counts epochs, as there. SAMPLER of
-    a stage becomes DATALOADER.SAMPLER. What comes out is still to be translated. Raises TypeError
-    for a stage that holds no keys, ValueError for a rate that cannot be.
-    """
-    solver = tree.get("SOLVER")
-    if not isinstance(solver, dict) or not any(name in solver for name in STAGES):
-        return tree
-    for name in STAGES:
-        if not isinstance(solver.get(name) or {}, dict):
-            raise TypeError(f"SOLVER.{name} is {solver[name]!r}; it holds keys, such as MAX_EPOCH.")
-    own, notes = clip_training.in_stage(solver.get(f"STAGE{stage}") or {}, stage)
-    chosen = {key: value for key, value in solver.items() if key not in STAGES}
-    drawn = {"SAMPLER": own.pop("SAMPLER")} if "SAMPLER" in own else {}
-    for key, value in own.items():
-        below = chosen.get(key)
-        both = isinstance(below, dict) and isinstance(value, dict)
-        chosen[key] = {**below, **value} if both else value
-    chosen["STAGE"] = {"NUMBER": stage, "NOTES": notes}
-    loader = {"DATALOADER": {**(tree.get("DATALOADER") or {}), **drawn}} if drawn else {}
-    return {**tree, **loader, "SOLVER": chosen}
-
-
 def two_meanings(flat: Flat) -> tuple[str, ...]:
     """Keys of `flat` that are words of ours, but mean something else in their documents."""
     return ("SOLVER.WARMUP_ITERS",) if is_document(flat) else ()
 
 
-def clip_yaml(flat: Flat) -> list[str]:
+def clip_yaml(flat: Flat, stage: int | None = None) -> list[str]:
     """Keys of CLIP-ReID and TransReID in `flat` become ours, in place; a sentence for each.
 
-    Raises ValueError for what a file asks for and is not here, and for a rate that cannot be.
+    `stage` is the one that is wanted of a training of stages. Raises ValueError for what
+    a file asks for and is not here, and for a rate that cannot be.
     """
-    file = ClipFile(flat)
+    file = ClipFile(flat, stage)
     for step in STEPS:
         step(file)
     return file.notes
@@ -193,7 +167,7 @@ def _erasing(file: ClipFile) -> None:
         raise ValueError("INPUT.RE_MAX_COUNT: one rectangle is erased here, so make it 1.")
     if file.document and (file.clip or file.transformer):
         for key, value in ERASING.items():
-            flat.setdefault(key, list(value) if isinstance(value, list) else value)
+            flat.setdefault(key, value)
 
 
 def _tests(file: ClipFile) -> None:
@@ -231,13 +205,12 @@ def _defaults(file: ClipFile) -> None:
     for theirs, (ours, value) in DEFAULTS.items():
         drawn = flat.get("DATALOADER.SAMPLER.NAME") in ("RandomSampler", "softmax")
         needless = drawn if ours.endswith("NUM_INSTANCE") else False
-        needless |= ours == "TEST.EVAL_PERIOD" and file.stage == 1
         if theirs not in flat and ours not in flat and not needless:
-            flat[ours] = list(value) if isinstance(value, list) else value
+            flat[ours] = value
             told.append(f"{ours} {value}")
     if file.staged:
         flat.setdefault("METHOD", "clipreid")
-        flat.setdefault("LOG.STAGE", f"stage{file.stage}")
+        flat.setdefault("LOG.STAGE", "stage2")  # other stages are laid over it
     if told:
         file.notes.append(f"Where the file is silent, their defaults count: {', '.join(told)}.")
     for key, value in ALWAYS.items():
@@ -246,5 +219,5 @@ def _defaults(file: ClipFile) -> None:
 
 STEPS = (
     *(_backbone, _options, _weights, clip_training.losses, clip_training.schedule),
-    *(clip_training.sampler, _erasing, _tests, _defaults),
+    *(_erasing, _tests, _defaults),
 )

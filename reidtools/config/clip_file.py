@@ -1,28 +1,22 @@
 """What `clip_document` and `clip_training` share: a file of CLIP-ReID while it is translated."""
 
-from typing import Any
-
+from reidtools.config.trees import Tree as Flat
+from reidtools.config.trees import make_room
 from reidtools.registry import BACKBONES, options
 
-Flat = dict[str, Any]
-Tree = dict[str, Any]
-
-CLIP = {"RN50": "clip_rn50", "ViT-B-16": "clip_vit_b16", "ViT-B/16": "clip_vit_b16"}
+CLIP = {"RN50": "clip_rn50", "ViT-B-16": "clip_vit_b16"}
 
 
 class ClipFile:
     """A flat tree that is translated in place, the sentences about it, and what kind of file it is.
 
-    `staged` says that it has stages, and `stage` which of them is wanted, else 0; `clip` that the
-    backbone is a tower of CLIP, `transformer` that it is a ViT of TransReID.
+    `stage` is the one that is wanted, None for a file without stages; `clip` says that the backbone
+    is a tower of CLIP, `transformer` that it is a ViT of TransReID.
     """
 
-    def __init__(self, flat: Flat):
-        self.flat, self.notes = flat, []
-        for key in [key for key in flat if key.startswith(("HYDRA.", "SOLVER.STAGE.NOTES"))]:
-            self.notes += flat.pop(key)  # sentences of those who read the file before
-        self.staged = "SOLVER.STAGE.NUMBER" in flat
-        self.stage = int(flat.pop("SOLVER.STAGE.NUMBER", 0))
+    def __init__(self, flat: Flat, stage: int | None):
+        self.flat, self.stage, self.staged = flat, stage, stage is not None
+        self.notes: list[str] = []
         self.document = is_document(flat)
         name, _ = self.backbone()
         self.clip = name in CLIP or name in CLIP.values()
@@ -41,9 +35,7 @@ class ClipFile:
 
     def choose(self, node: str, name: str) -> None:
         """Fill a slot with `name`; options that a base file gave another component go."""
-        if self.flat.get(f"{node}.NAME", name) != name:
-            for key in [key for key in self.flat if key.startswith(f"{node}.")]:
-                del self.flat[key]
+        make_room(self.flat, node, name)
         self.flat[f"{node}.NAME"] = name
 
     def backbone(self) -> tuple[str, set[str]]:

@@ -1,8 +1,8 @@
-"""Losses, schedule and sampler of CLIP-ReID and TransReID, in our words; see `clip_document`."""
+"""Losses and schedule of CLIP-ReID and TransReID, in our words; see `clip_document`."""
 
 from typing import Any
 
-from reidtools.config.clip_file import ClipFile, Flat, Tree
+from reidtools.config.clip_file import ClipFile, Flat
 
 LOSSES = "MODEL.LOSSES"
 WEIGHTS = {
@@ -21,12 +21,6 @@ SHARED = {
 }
 CENTER_WEIGHT = 0.0005
 BASE_LR = 3e-4
-# What stage 1 does, whatever a document says; as in configs/clip_prompts.yml.
-STAGE1 = {
-    f"{LOSSES}.PromptLoss.LEARN": True,
-    "SOLVER.FREEZE": "model",
-    "TEST.EVAL_PERIOD": 0,
-}
 KEYS = (
     *(*WEIGHTS, "MODEL.ID_LOSS_TYPE", "MODEL.METRIC_LOSS_TYPE", "MODEL.IF_LABELSMOOTH"),
     *("MODEL.NO_MARGIN", "SOLVER.WARMUP_LR_INIT", "SOLVER.LR_MIN"),
@@ -79,10 +73,8 @@ def _used(file: ClipFile) -> set[str]:
             file.leave_out(key, "the losses are those of MODEL.LOSSES")
     if not file.document:
         return {*WEIGHTS.values(), *METRIC.values()}
-    if file.stage == 1:
-        return {"PromptLoss"}
     sampler = str(flat.get("DATALOADER.SAMPLER.NAME", "softmax"))
-    used = {"PromptLoss"} if file.stage or "MODEL.I2T_LOSS_WEIGHT" in flat else set()
+    used = {"PromptLoss"} if file.staged or "MODEL.I2T_LOSS_WEIGHT" in flat else set()
     if sampler in ("softmax", "RandomSampler"):
         if "MODEL.IF_LABELSMOOTH" in flat:
             file.leave_out("MODEL.IF_LABELSMOOTH", "the sampler softmax smooths no labels there")
@@ -101,7 +93,7 @@ def _give(file: ClipFile, key: str, used: set[str], ours: Flat) -> None:
     ours = {f"{LOSSES}.{k}": v for k, v in ours.items() if k.partition(".")[0] in used}
     if key not in file.flat:
         return
-    if file.document and file.stage == 1:
+    if file.stage in (0, 1):  # configs/clip_prompts.yml and clip_captions.yml have theirs
         file.leave_out(key, "it belongs to stage 2")
     elif ours:
         file.read(key, ours)
@@ -110,19 +102,19 @@ def _give(file: ClipFile, key: str, used: set[str], ours: Flat) -> None:
 
 
 def schedule(file: ClipFile) -> None:
-    """A cosine in stage 1 and for TransReID, steps elsewhere."""
-    flat, cosine = file.flat, file.stage == 1 or file.transformer
+    """A cosine for TransReID, steps for CLIP-ReID, whose stage 1 brings its own."""
+    flat, cosine = file.flat, file.transformer
     _warmup(file)
     for key in ("SOLVER.WARMUP_LR_INIT", "SOLVER.LR_MIN"):
         if key not in flat:
             continue
-        rate = _rate(key, flat[key])
+        worth = rate(key, flat[key])
         if file.document and not cosine:
             file.leave_out(key, "it belongs to the cosine of stage 1")
         elif key == "SOLVER.LR_MIN":
-            file.read(key, {"SOLVER.ETA_MIN_LR": rate})
+            file.read(key, {"SOLVER.ETA_MIN_LR": worth})
         else:
-            file.read(key, {"SOLVER.WARMUP_FACTOR": rate / _base(flat)})
+            file.read(key, {"SOLVER.WARMUP_FACTOR": worth / _base(flat)})
     if not file.document:
         return
     flat["SOLVER.SCHED"] = "CosineAnnealingLR" if cosine else "MultiStepLR"
@@ -131,24 +123,25 @@ def schedule(file: ClipFile) -> None:
         own = {"ETA_MIN_LR": 0.002 * _base(flat), "WARMUP_FACTOR": 0.01, "WARMUP_EPOCHS": 5}
         for option, value in own.items():
             flat.setdefault(f"SOLVER.{option}", value)
-    if file.stage == 1 and "SOLVER.EVAL_PERIOD" in flat:
-        file.leave_out("SOLVER.EVAL_PERIOD", "stage 1 changes nothing that could be tested")
+    if "SOLVER.EVAL_PERIOD" in flat and file.stage in (0, 1):
+        file.leave_out("SOLVER.EVAL_PERIOD", "it belongs to stage 2")
     elif "SOLVER.EVAL_PERIOD" in flat:
         file.read("SOLVER.EVAL_PERIOD", {"TEST.EVAL_PERIOD": flat["SOLVER.EVAL_PERIOD"]})
 
 
 def _warmup(file: ClipFile) -> None:
-    """WARMUP_ITERS of a document counts epochs; that of a stage is translated by `in_stage`."""
+    """WARMUP_ITERS of a document counts epochs; that of a stage is `split_stages`'s."""
     key = "SOLVER.WARMUP_ITERS"
-    if file.document and not file.stage and key in file.flat:
+    if file.document and not file.staged and key in file.flat:
         file.read(key, {"SOLVER.WARMUP_EPOCHS": file.flat[key]})
 
 
 def _base(flat: Flat) -> float:
-    return _rate("SOLVER.BASE_LR", flat.get("SOLVER.BASE_LR", BASE_LR))
+    return rate("SOLVER.BASE_LR", flat.get("SOLVER.BASE_LR", BASE_LR))
 
 
-def _rate(key: str, value: Any) -> float:
+def rate(key: str, value: Any) -> float:
+    """`value` as a learning rate; ValueError for what is none."""
     try:
         rate = float(value)
     except (TypeError, ValueError):
@@ -156,46 +149,3 @@ def _rate(key: str, value: Any) -> float:
     if not rate > 0:
         raise ValueError(f"{key} is {value!r}; write a learning rate above 0, like 1e-5.")
     return rate
-
-
-def sampler(file: ClipFile) -> None:
-    """Stage 1 takes all pictures in random order, unless it has a sampler of its own."""
-    flat, node = file.flat, "DATALOADER.SAMPLER"
-    if not file.document or file.stage != 1:
-        return
-    flat.pop("DATALOADER.NUM_INSTANCE", None)
-    if flat.get(f"{node}.NAME", "softmax") in ("softmax", "triplet", "softmax_triplet"):
-        file.choose(node, "RandomSampler")
-        flat[f"{node}.DROP_LAST"] = False
-        file.notes.append("Stage 1 takes all pictures in random order, whatever the sampler.")
-    for key, value in STAGE1.items():
-        flat[key] = value
-
-
-def in_stage(own: Tree, stage: int) -> tuple[Tree, dict[str, list[str]]]:
-    """The keys of SOLVER.STAGE<stage> in our words, with a sentence about each that changed.
-
-    All that can be ours at once is, because a stage is laid over files in our words.
-    """
-    own, notes = dict(own), {}
-
-    def read(key: str, ours: str, value: Any) -> None:
-        notes[key] = [f"SOLVER.STAGE{stage}.{key} {own.pop(key)} is read as SOLVER.{ours} {value}."]
-        own[ours] = value
-
-    for key, ours in (("MAX_EPOCHS", "MAX_EPOCH"), ("OPTIMIZER_NAME", "OPT")):
-        if key in own:
-            read(key, ours, own[key])
-    if stage == 1 and "LR_MIN" in own:
-        read("LR_MIN", "ETA_MIN_LR", _rate("SOLVER.STAGE1.LR_MIN", own["LR_MIN"]))
-    if stage == 1 and {"WARMUP_LR_INIT", "BASE_LR"} <= own.keys():
-        start, base = (_rate(f"SOLVER.STAGE1.{k}", own[k]) for k in ("WARMUP_LR_INIT", "BASE_LR"))
-        read("WARMUP_LR_INIT", "WARMUP_FACTOR", start / base)
-    if stage == 1 and {"WARMUP_ITERS", "WARMUP_EPOCHS"} <= own.keys():
-        del own["WARMUP_ITERS"]
-        notes["WARMUP_ITERS"] = [
-            "SOLVER.STAGE1.WARMUP_ITERS has no effect here: WARMUP_EPOCHS counts in stage 1."
-        ]
-    elif "WARMUP_ITERS" in own:
-        read("WARMUP_ITERS", "WARMUP_EPOCHS", own["WARMUP_ITERS"])
-    return own, notes

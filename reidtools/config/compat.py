@@ -6,7 +6,7 @@ there, or can have none here, is left out with a word.
 """
 
 from ast import literal_eval
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -25,12 +25,12 @@ from reidtools.config.foreign import (
     VALUES,
     WITHOUT_EFFECT,
 )
+from reidtools.config.trees import Tree, flatten, make_room, unflatten
 from reidtools.registry import DATASETS
 
-Tree = dict[str, Any]
 SWITCHES = tuple(key.removesuffix("ENABLED") for key in ABSENT if key.endswith(".ENABLED"))
 VIT = ("MODEL.BACKBONE.SIE_COE", "MODEL.BACKBONE.STRIDE_SIZE")
-NODES = (*STARTS, *mars_document.STARTS, *clip_document.STARTS, *SWITCHES)
+NODES = (*STARTS, *mars_document.STARTS, *SWITCHES)
 
 
 def dataset_names(names: Any) -> list[str]:
@@ -91,17 +91,17 @@ def counts_people(tree: Tree) -> bool:
     return "SOLVER.IMS_PER_BATCH" in flat and any(key in flat for key in COUNTS_PEOPLE)
 
 
-def translate(tree: Tree, people: bool = False) -> tuple[Tree, list[str]]:
+def translate(tree: Tree, people: bool = False, stage: int | None = None) -> tuple[Tree, list[str]]:
     """`tree` in our vocabulary, and a sentence for each thing that was changed or left out.
 
     A key of theirs wins over ours of the same meaning, which can only come from a base file.
-    `people` says that SOLVER.IMS_PER_BATCH counts people. Raises ValueError for a switch that asks
-    for what we do not have.
+    `people` says that SOLVER.IMS_PER_BATCH counts people; `stage` is the one that is wanted of a
+    training of stages. Raises ValueError for a switch that asks for what we do not have.
     """
     flat = flatten(tree)
     words = (*mars_document.WORDS, *clip_document.WORDS)
     flat |= {key: plain(flat[key]) for key in flat if is_foreign(key) and key not in words}
-    notes: list[str] = []
+    notes = clip_document.clip_yaml(flat, stage)
     for step in STEPS:
         notes += step(flat)
     for key in [key for key in flat if key in RENAMED]:
@@ -126,33 +126,6 @@ def translate(tree: Tree, people: bool = False) -> tuple[Tree, list[str]]:
         pictures = flat["SOLVER.IMS_PER_BATCH"] = each * int(flat["SOLVER.IMS_PER_BATCH"])
         notes.append(f"SOLVER.IMS_PER_BATCH counts people there; here it is {pictures} pictures.")
     return unflatten(flat.items()), notes
-
-
-def flatten(tree: Tree, path: str = "") -> dict[str, Any]:
-    """Nested to dotted keys; an empty node stays, as an empty dict."""
-    flat = {}
-    for key, value in tree.items():
-        here = f"{path}.{key}" if path else str(key)
-        if isinstance(value, dict) and value:
-            flat.update(flatten(value, here))
-        else:
-            flat[here] = value
-    return flat
-
-
-def unflatten(items: Iterable[tuple[str, Any]]) -> Tree:
-    """Dotted to nested keys."""
-    tree: Tree = {}
-    for key, value in items:
-        *route, last = key.split(".")
-        node = tree
-        for part in route:
-            if not isinstance(node.get(part), dict):
-                node[part] = {}
-            node = node[part]
-        if not (value == {} and last in node):
-            node[last] = value
-    return tree
 
 
 def _move(flat: dict[str, Any], old: str, new: str, value: Any, notes: list[str]) -> None:
@@ -215,10 +188,8 @@ def _resume(flat: dict[str, Any]) -> list[str]:
 
 def _snu_backbone(flat: dict[str, Any]) -> list[str]:
     """MODEL.NAME chooses a backbone; options that a base file gave another one go."""
-    own = flat.get("MODEL.BACKBONE.NAME")
-    if "MODEL.NAME" in flat and own not in (None, flat["MODEL.NAME"]):
-        for key in [key for key in flat if key.startswith("MODEL.BACKBONE.")]:
-            del flat[key]
+    if "MODEL.NAME" in flat:
+        make_room(flat, "MODEL.BACKBONE", flat["MODEL.NAME"])
     return []
 
 
@@ -335,6 +306,6 @@ def _fastreid_losses(flat: dict[str, Any]) -> list[str]:
 
 
 STEPS = (
-    *(clip_document.clip_yaml, mars_document.mars_yaml, _fastreid, _snu_backbone, _fastreid_losses),
+    *(mars_document.mars_yaml, _fastreid, _snu_backbone, _fastreid_losses),
     *(_centroids, _switches, _flip, _pixels, _resume),
 )

@@ -5,15 +5,12 @@ translates.
 """
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from reidtools.config.hydra_words import Words
+from reidtools.config.trees import Tree, flatten, merge, read_yaml
 
-Tree = dict[str, Any]
 _REFERENCE = re.compile(r"\$\{([^${}]*)\}")
 
 
@@ -23,17 +20,17 @@ def is_hydra(tree: Tree) -> bool:
     return isinstance(entries, list) and all(isinstance(entry, str | dict) for entry in entries)
 
 
-def read_hydra(path: str | Path) -> Tree:
+def read_hydra(path: str | Path, notes: list[str]) -> Tree:
     """The Hydra tree whose root is the file at `path`, in CLIP-ReID's keys (and some of ours).
 
-    ``HYDRA.NOTES`` has a sentence for each key that was read otherwise or left out. Raises
+    A sentence for each key that is read otherwise or left out joins `notes`. Raises
     FileNotFoundError for a group's file that is missing, LookupError for an unknown key, ValueError
     for what only Hydra itself could fill in.
     """
     path = Path(path)
-    flat = dict(_flat(_composed(path, path.parent)))
+    flat = flatten(_composed(path, path.parent))
     flat = {key: value for key, value in flat.items() if key.split(".")[0] != "hydra"}
-    return Words({key: _resolved(key, flat) for key in flat}).tree()
+    return Words({key: _resolved(key, flat) for key in flat}, notes).tree()
 
 
 def _composed(path: Path, root: Path) -> Tree:
@@ -41,16 +38,16 @@ def _composed(path: Path, root: Path) -> Tree:
 
     Groups of the root lie below their name, and so do groups of a group.
     """
-    own = _read(path)
+    own = read_yaml(path)
     entries = own.pop("defaults", [])
     if not isinstance(entries, list):
         raise ValueError(f"defaults in {path} is {entries!r}; it is a list of files.")
     tree: Tree = {}
     for entry in entries if "_self_" in entries else [*entries, "_self_"]:
         if entry == "_self_":
-            tree = _over(tree, own)
+            tree = merge(tree, own)
         elif isinstance(entry, str):
-            tree = _over(tree, _composed(_file_of(path.parent, entry), root))
+            tree = merge(tree, _composed(_file_of(path.parent, entry), root))
         else:
             for group, name in entry.items():
                 words = str(group).split()
@@ -62,7 +59,7 @@ def _composed(path: Path, root: Path) -> Tree:
                         f"{path} has the default {group!r}, which only Hydra understands; name "
                         "groups plainly, like model: rn50."
                     )
-                tree = _over(tree, {group: _composed(_file_of(path.parent / group, name), root)})
+                tree = merge(tree, {group: _composed(_file_of(path.parent / group, name), root)})
     return tree
 
 
@@ -76,33 +73,6 @@ def _file_of(folder: Path, name: Any) -> Path:
         f"There is no {folder / stem}.yaml, which the list of defaults names; "
         f"{f'choose one of {found}' if found else f'put the files of this group into {folder}'}."
     )
-
-
-def _read(path: Path) -> Tree:
-    try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not valid YAML in UTF-8: {error}") from error
-    if not isinstance(tree, dict):
-        raise ValueError(f"{path} holds no key: value pairs; a file of a Hydra group does.")
-    return tree
-
-
-def _over(base: Tree, over: Tree) -> Tree:
-    merged = dict(base)
-    for key, value in over.items():
-        both = isinstance(merged.get(key), dict) and isinstance(value, dict)
-        merged[key] = _over(merged[key], value) if both else value
-    return merged
-
-
-def _flat(tree: Tree, path: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in tree.items():
-        here = f"{path}.{key}" if path else str(key)
-        if isinstance(value, dict):
-            yield from _flat(value, here)
-        else:
-            yield here, value
 
 
 def _resolved(key: str, flat: Tree, above: tuple[str, ...] = ()) -> Any:

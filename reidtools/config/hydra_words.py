@@ -1,118 +1,95 @@
 """The keys of CLIP-ReID's Hydra tree, in the words of CLIP-ReID's own YAML and in ours.
 
-What a run there did by its constants (precision, devices, early stopping) may stand in it as well.
+What a run there did by its constants (precision, devices, early stopping) may stand at the root.
 """
 
 import re
 from pathlib import Path
 from typing import Any
 
+from reidtools.config.trees import Tree, unflatten
 from reidtools.registry import unknown
-
-Tree = dict[str, Any]
 
 # Where their keys go. A key below one of these is the upper-case word of CLIP-ReID.
 SECTIONS = {
-    "preprocessing": "INPUT",
-    "model": "MODEL",
-    "training.solver": "SOLVER",
-    "training.dataloader": "DATALOADER",
-    "dataset": "DATASETS",
-    "testing": "TEST",
+    "preprocessing.": "INPUT.",
+    "model.": "MODEL.",
+    "training.solver.": "SOLVER.",
+    "training.dataloader.": "DATALOADER.",
+    "dataset.": "DATASETS.",
+    "testing.": "TEST.",
 }
-# Their words, by section; stages have further ones.
-WORDS = {
-    "INPUT": "size_train size_test prob re_prob pixel_mean pixel_std padding re_mode re_max_count",
-    "MODEL": "device device_id name last_stride pretrain_path pretrain_choice neck if_with_center "
-    "id_loss_type id_loss_weight triplet_loss_weight i2t_loss_weight metric_loss_type dist_train "
-    "no_margin if_labelsmooth cos_layer feat_dim_center drop_path drop_out att_drop_rate "
-    "transformer_type stride_size sie_coe sie_camera sie_view",
-    "SOLVER": "seed margin log_period",
-    "DATALOADER": "num_workers sampler num_instance",
-    "DATASETS": "names",
-    "TEST": "eval ims_per_batch re_ranking neck_feat feat_norm dist_mat",
-}
-STAGE_WORDS = (
-    "ims_per_batch optimizer_name max_epochs base_lr momentum weight_decay weight_decay_bias "
-    "warmup_factor warmup_epochs warmup_lr_init warmup_iters warmup_method lr_min cosine_margin "
-    "cosine_scale checkpoint_period log_period eval_period large_fc_lr bias_lr_factor center_lr "
-    "center_loss_weight gamma steps"
-)
-# Keys by their last word, wherever they stand, that change nothing, with the reason.
+# Keys that change nothing, with the reason.
 WITHOUT_EFFECT = {
-    "model_chkp_name_stage1": "tools/train_clipreid.py names its files",
-    "model_chkp_name_stage2": "tools/train_clipreid.py names its files",
-    "model_chkp_final_onnx": "tools/export.py is told the name of its file",
+    "model.model_chkp_name_stage1": "tools/train_clipreid.py names its files",
+    "model.model_chkp_name_stage2": "tools/train_clipreid.py names its files",
+    "model.model_chkp_final_onnx": "tools/export.py is told the name of its file",
     "export_to_onnx": "tools/export.py exports a model",
-    "graph_sampling_verbose": "the graph tells nothing while it samples",
-    "from_dvc": "data that `dvc pull` has fetched are found, and so are others",
-    "files_dir": "tools/download.py fetches data",
-    "tensorboard_dir": "TensorBoard's events are written beside the log of a run",
-    "output_log_dir": "the log is in the folder of a run",
-    "mlflow_dir": "an MLflow server keeps its files",
+    "training.solver.eval_period": "nothing was tested in training there; TEST.EVAL_PERIOD does it "
+    "here",
+    "training.dataloader.graph_sampling_verbose": "the graph tells nothing while it samples",
+    "dataset.from_dvc": "data that `dvc pull` has fetched are found, and so are others",
+    "dataset.files_dir": "tools/download.py fetches data",
+    **dict.fromkeys(
+        ("dataset.dataset_dir", "dataset.datast_dir"),  # the second is a typo of theirs
+        "the folder of a dataset is found by the names that it is known by",
+    ),
+    **dict.fromkeys(
+        ("logging.tensorboard_dir", "logging.tesorboard_dir"),  # as well
+        "TensorBoard's events are written beside the log of a run",
+    ),
+    "logging.output_log_dir": "the log is in the folder of a run",
+    "logging.mlflow_dir": "an MLflow server keeps its files",
     "accelerator": "MODEL.DEVICE auto takes a GPU if there is one",
     "devices": "training runs on one device",
     "strategy": "training runs in one process",
-    "early_stopping": "nothing stops early; the best checkpoint is kept",
+    **dict.fromkeys(
+        (f"early_stopping{word}" for word in ("", ".monitor", ".mode", ".patience", ".min_delta")),
+        "nothing stops early; the best checkpoint is kept",
+    ),
     "save_top_k": "the best and the last checkpoint are kept",
     "save_last": "the best and the last checkpoint are kept",
-    "eval_period": "nothing was tested in training there; TEST.EVAL_PERIOD does it here",
     "path_to_bpe": "MODEL.TEXT.VOCAB names the vocabulary, if CLIP's own is not to be found",
 }
-# Words that `Words` reads one by one, wherever they stand.
-SPECIAL = (
-    *("root_dir", "data_dir", "dataset_dir", "captions_json", "output_dir", "weight"),
-    *("load_from_article", "article_name_weight", "experiment_name", "run_name"),
-    *("mlflow_tracking_uri", "text_features_viz", "text_features_viz_frequency"),
-    *("use_graph_sampling", "precision", "deterministic"),
-)
-TYPOS = {"tesorboard_dir": "tensorboard_dir", "datast_dir": "dataset_dir"}
+# Further keys outside of the sections.
+ROOT = ("output_dir", "precision", "deterministic")
+LOGGING = ("logging.experiment_name", "logging.run_name", "logging.mlflow_tracking_uri")
 PRECISIONS = {"16-mixed": "fp16", "bf16-mixed": "bf16", "16": "fp16", "bf16": "bf16"}
-FULL = ("32", "32-true", "64", "64-true")
+FULL = ("32", "32-true")
 GRAPH = {"NAME": "TextGraphSampler", "BEGIN": 3, "EVERY": 1, "FIRST": "RandomSampler"}
 
 
 class Words:
-    """The keys of a Hydra tree, dotted, on their way into a tree in CLIP-ReID's words."""
+    """The keys of a Hydra tree, dotted, on their way into a tree in CLIP-ReID's words.
 
-    def __init__(self, flat: Tree):
-        self.flat, self.out, self.notes = flat, {}, []
-        for key in list(flat):
-            *route, last = key.split(".")
-            if last in TYPOS:
-                right = ".".join([*route, TYPOS[last]])
-                flat.setdefault(right, flat.pop(key))
-                self.notes.append(f"{key} is read as {right}.")
+    A sentence for each that is read otherwise or left out joins `notes`.
+    """
+
+    def __init__(self, flat: Tree, notes: list[str]):
+        self.flat, self.notes = {key: value for key, value in flat.items() if value != {}}, notes
+        self.out: Tree = {}
 
     def tree(self) -> Tree:
-        """The whole tree; a LookupError names a key that is unknown."""
+        """The whole tree; a LookupError names a key that is in no section."""
         self.out["MODEL.PRETRAIN_CHOICE"] = "imagenet"  # without it, it would be no document
         for take in (self._folders, self._weight, self._logs, self._graph, self._hardware):
             take()
         for key, value in self.flat.items():
-            place = _place(key)
-            last = "early_stopping" if "early_stopping" in key else key.split(".")[-1]
-            if place:
-                self.out[place] = value
-            elif last in WITHOUT_EFFECT:
-                reason = WITHOUT_EFFECT[last]
-                self.notes.append(f"{key} {value} has no effect here: {reason}.")
-            elif value is not None:
-                raise unknown("key of the Hydra tree", key, _known())
-        tree: Tree = {}
-        for key, value in {**self.out, "HYDRA.NOTES": self.notes}.items():
-            *route, last = key.split(".")
-            node = tree
-            for part in route:
-                node = node.setdefault(part, {})
-            node[last] = value
-        return tree
+            start = next((start for start in SECTIONS if key.startswith(start)), "")
+            if key in WITHOUT_EFFECT:
+                self.notes.append(f"{key} {value} has no effect here: {WITHOUT_EFFECT[key]}.")
+            elif start:
+                self.out[SECTIONS[start] + key.removeprefix(start).upper()] = value
+            else:
+                raise unknown(
+                    "key of the Hydra tree", key, (*SECTIONS, *WITHOUT_EFFECT, *ROOT, *LOGGING)
+                )
+        return unflatten(self.out.items())
 
-    def pop(self, last: str, default: Any = None) -> Any:
-        """Take the key whose last word this is, wherever it stands."""
-        found = [key for key in self.flat if key.split(".")[-1] == last]
-        values = [self.flat.pop(key) for key in found]
-        return default if not values or values[-1] is None else values[-1]
+    def pop(self, key: str, default: Any = None) -> Any:
+        """Take `key`; null says nothing."""
+        value = self.flat.pop(key, None)
+        return default if value is None else value
 
     def put(self, their: str, **ours: Any) -> None:
         """Put `ours`, with __ for dots, and say so."""
@@ -123,20 +100,14 @@ class Words:
 
     def _folders(self) -> None:
         """Data lie in root_dir/data_dir, captions below."""
-        names = ("root_dir", "data_dir", "dataset_dir")
-        if not any(key.split(".")[-1] in (*names, "captions_json") for key in self.flat):
-            return
-        root, data = Path(str(self.pop("root_dir", ""))), self.pop("data_dir", "")
-        dataset, captions = self.pop("dataset_dir", ""), self.pop("captions_json", "")
-        told = "dataset.root_dir, data_dir"
-        self.put(told, DATASETS__ROOT=(root / data).as_posix())
-        if dataset:
-            self.notes.append(
-                f"dataset.dataset_dir {dataset} has no effect here: the folder of a dataset is "
-                "found by the names that it is known by."
-            )
+        root, data = self.pop("dataset.root_dir", ""), self.pop("dataset.data_dir", "")
+        folder = Path(str(root)) / str(data)
+        captions = self.pop("dataset.captions_json", "")
+        if root or data:
+            told = "dataset.root_dir/data_dir"
+            self.put(told, DATASETS__ROOT=folder.as_posix())
         if captions:
-            path = (root / data / captions).as_posix()
+            path = (folder / captions).as_posix()
             self.put(f"dataset.captions_json {captions}", DATASETS__CAPTIONS=path)
 
     def _weight(self) -> None:
@@ -144,10 +115,12 @@ class Words:
         folder = Path(str(self.pop("output_dir", "")))
         if folder.parts:
             self.put("output_dir", OUTPUT_DIR=folder.as_posix())
-        last = next((v for k, v in self.flat.items() if k.endswith("chkp_name_stage2")), None)
-        weight, article = self.pop("weight", ""), self.pop("article_name_weight", "")
-        published = self.pop("load_from_article", False)
-        if weight and weight != last:
+        weight, article = (
+            self.pop("testing.weight", ""),
+            self.pop("testing.article_name_weight", ""),
+        )
+        published = self.pop("testing.load_from_article", False)
+        if weight and weight != self.flat.get("model.model_chkp_name_stage2"):
             self.put(f"testing.weight {weight}", TEST__WEIGHT=(folder / weight).as_posix())
         elif published and article:
             path = (folder / article).as_posix()
@@ -160,26 +133,27 @@ class Words:
 
     def _logs(self) -> None:
         """MLflow's words, and the pictures of text features."""
-        words = {"experiment_name": "LOG__EXPERIMENT", "run_name": "EXP_NAME"}
-        words |= {"mlflow_tracking_uri": "LOG__MLFLOW_URI"}
-        for theirs, ours in words.items():
+        for theirs, ours in zip(
+            LOGGING, ("LOG__EXPERIMENT", "EXP_NAME", "LOG__MLFLOW_URI"), strict=True
+        ):
             value = self.pop(theirs, "")
-            if value and theirs == "run_name":
+            if value and ours == "EXP_NAME":
                 value = re.sub(r"[^\w.+-]+", "_", str(value)).lstrip(".+-")
             if value:
-                self.put(f"logging.{theirs}", **{ours: value})
+                self.put(theirs, **{ours: value})
         if "LOG.MLFLOW_URI" in self.out:
             self.notes.append("Figures go to MLflow with LOG.MLFLOW True.")
-        every, drawn = self.pop("text_features_viz_frequency", 200), self.pop("text_features_viz")
+        key = "training.solver.text_features_viz"
+        every, drawn = self.pop(f"{key}_frequency", 200), self.pop(key)
         if drawn is not None:
-            self.put(f"text_features_viz {drawn}", LOG__TEXT_MAPS=int(every) if drawn else 0)
+            self.put(f"{key} {drawn}", LOG__TEXT_MAPS=int(every) if drawn else 0)
 
     def _graph(self) -> None:
         """use_graph_sampling is of stage 1, with as many pictures a person as any sampler."""
-        if self.pop("use_graph_sampling", False):
+        key = "training.dataloader.use_graph_sampling"
+        if self.pop(key, False):
             each = self.flat.get("training.dataloader.num_instance", 4)
-            node = {**GRAPH, "NUM_INSTANCE": each}
-            self.put("use_graph_sampling True", SOLVER__STAGE1__SAMPLER=node)
+            self.put(f"{key} True", SOLVER__STAGE1__SAMPLER={**GRAPH, "NUM_INSTANCE": each})
 
     def _hardware(self) -> None:
         """precision, accelerator and deterministic; other constants change nothing."""
@@ -191,29 +165,8 @@ class Words:
             half = {"SOLVER__AMP__ENABLED": name in PRECISIONS}
             half |= {"SOLVER__AMP__DTYPE": PRECISIONS[name]} if name in PRECISIONS else {}
             self.put(f"precision {name}", **half)
-        if "cpu" in [v for k, v in self.flat.items() if k.split(".")[-1] == "accelerator"]:
-            self.pop("accelerator")
-            self.put("accelerator cpu", MODEL__DEVICE="cpu")
+        if self.flat.get("accelerator") == "cpu":
+            self.put(f"accelerator {self.pop('accelerator')}", MODEL__DEVICE="cpu")
         deterministic = self.pop("deterministic")
         if deterministic is not None:
             self.put(f"deterministic {deterministic}", DETERMINISTIC=bool(deterministic))
-
-
-def _place(key: str) -> str:
-    """The key of CLIP-ReID that a key of the tree is; empty if there is none."""
-    for section, ours in SECTIONS.items():
-        if not key.startswith(f"{section}."):
-            continue
-        word = key.removeprefix(f"{section}.")
-        stage, _, below = word.partition(".")
-        if ours == "SOLVER" and stage in ("stage1", "stage2") and below in STAGE_WORDS.split():
-            return f"SOLVER.{stage.upper()}.{below.upper()}"
-        if word in WORDS[ours].split():
-            return f"{ours}.{word.upper()}"
-    return ""
-
-
-def _known() -> list[str]:
-    known = [f"{s}.{word}" for s, ours in SECTIONS.items() for word in WORDS[ours].split()]
-    stages = [f"training.solver.{s}.{w}" for s in ("stage1", "stage2") for w in STAGE_WORDS.split()]
-    return [*known, *stages, *SPECIAL, *WITHOUT_EFFECT]

@@ -11,13 +11,13 @@ import yaml
 from yacs.config import CfgNode
 
 from reidtools.config import compat
-from reidtools.config.clip_document import STAGES, of_stage
 from reidtools.config.defaults import AT_LEAST, FIXED, MANY, ONE, defaults
 from reidtools.config.hydra_tree import is_hydra, read_hydra
+from reidtools.config.stages import split_stages
+from reidtools.config.trees import Tree, flatten, merge, read_yaml, unflatten
 from reidtools.registry import DATASETS, options, unknown
 
 LOGGER = logging.getLogger("reidtools")
-Tree = dict[str, Any]
 
 
 def load(
@@ -49,42 +49,31 @@ def resolve(
     SOLVER.STAGE1 and SOLVER.STAGE2 are what one `stage` of a training has otherwise: in files over
     all that files say, typed over all that is typed.
     """
-    files = [read(Path(p)) for p in ([path] if isinstance(path, str | Path) else path) if p]
-    trees = [*map(without_stages, files), *(of_stage(only_stages(t), stage) for t in files)]
-    trees = [tree for place, tree in enumerate(trees) if tree or not place]
-    first = merge(dict(base or {}), trees[0] if trees else {})
+    paths = [path] if isinstance(path, str | Path) else path
+    notes: list[str] = []
+    split = [split_stages(read(Path(p), notes), stage, notes) for p in paths if p]
+    stages = [own for _, own in split if own]
+    first, *later = [*(common for common, _ in split), *stages] or [{}]
+    first = merge(dict(base or {}), first)
     over: Tree = {}
-    for tree in trees[1:]:
+    for tree in later:
         over = merge(over, tree)
-    typed, people = of_stage(spell(pairs(overrides)), stage), compat.counts_people(first)
+    common, own = split_stages(spell(pairs(overrides)), stage, notes)
+    typed, asked = merge(common, own), stage if stages or own else None
+    people = compat.counts_people(first)
     # All of it is translated together, because one key of theirs may need another (NAME and DEPTH);
     # then what came later in our own words counts once more, over what came earlier in theirs.
     files = merge(first, over)
-    tree, notes = compat.translate(merge(files, typed), people)
+    tree, told = compat.translate(merge(files, typed), people, asked)
     tree = spell(tree)
     if over:
-        without = compat.flatten(spell(compat.translate(files, people)[0]))
-        theirs = {k for k, v in compat.flatten(tree).items() if v != without.get(k)}
-        theirs -= compat.flatten(spell(compat.in_our_words(typed))).keys()
-        ours = compat.flatten(spell(compat.in_our_words(over)))
-        tree = merge(tree, compat.unflatten((k, v) for k, v in ours.items() if k not in theirs))
+        without = flatten(spell(compat.translate(files, people, asked)[0]))
+        theirs = {k for k, v in flatten(tree).items() if v != without.get(k)}
+        theirs -= flatten(spell(compat.in_our_words(typed))).keys()
+        ours = flatten(spell(compat.in_our_words(over)))
+        tree = merge(tree, unflatten((k, v) for k, v in ours.items() if k not in theirs))
     tree = merge(tree, spell(compat.in_our_words(typed)))
-    return complete(tree), notes
-
-
-def without_stages(tree: Tree) -> Tree:
-    """`tree` without what only one stage has."""
-    solver = tree.get("SOLVER")
-    if not isinstance(solver, dict):
-        return tree
-    return {**tree, "SOLVER": {k: value for k, value in solver.items() if k not in STAGES}}
-
-
-def only_stages(tree: Tree) -> Tree:
-    """What `without_stages` leaves out of `tree`."""
-    solver = tree.get("SOLVER")
-    own = {k: v for k, v in solver.items() if k in STAGES} if isinstance(solver, dict) else {}
-    return {"SOLVER": own} if own else {}
+    return complete(tree), [*notes, *told]
 
 
 def plain(config: CfgNode | str) -> Tree:
@@ -97,19 +86,40 @@ def with_cameras(config: CfgNode, count: int) -> CfgNode:
     backbone = config.MODEL.BACKBONE
     if not backbone.get("SIE_CAMERA") or backbone.CAMERAS:
         return config
+    return changed(config, {"MODEL.BACKBONE.CAMERAS": count})
+
+
+def changed(config: CfgNode, values: Mapping[str, Any]) -> CfgNode:
+    """A frozen copy of `config` with other `values`; LookupError for an unknown dotted key."""
     config = config.clone()
     config.defrost()
-    config.MODEL.BACKBONE.CAMERAS = count
+    for key, value in values.items():
+        *route, last = key.split(".")
+        node = config
+        for part in route:
+            node = node.get(part) if isinstance(node, dict) else None
+        if not isinstance(node, dict) or last not in node:
+            raise unknown("key", key, flatten(plain(config)))
+        node[last] = value
     config.freeze()
     return config
 
 
+def differences(before: str | Mapping[str, Any], config: CfgNode) -> dict[str, tuple[Any, Any]]:
+    """Dotted key -> (value then, value now) where `config` differs from a saved one.
+
+    `before` is its tree, or the YAML text of it; keys that it lacks because they are newer have
+    their defaults, and None stands for a key that only the other has.
+    """
+    saved = plain(before) if isinstance(before, str | CfgNode) else dict(before)
+    then, now = (flatten(plain(c)) for c in (complete(saved), config))
+    keys = sorted(then.keys() | now.keys())
+    return {k: (then.get(k), now.get(k)) for k in keys if then.get(k) != now.get(k)}
+
+
 def dump(config: CfgNode) -> str:
     """A config as a run saves it: to resume is a request of the moment, not a setting."""
-    saved = config.clone()
-    saved.defrost()
-    saved.RESUME = ""
-    return saved.dump()
+    return changed(config, {"RESUME": ""}).dump()
 
 
 def complete(tree: Tree) -> CfgNode:
@@ -133,40 +143,21 @@ def complete(tree: Tree) -> CfgNode:
     return config
 
 
-def merge(base: Tree, over: Tree, path: str = "") -> Tree:
-    """Deep merge, `over` wins; an empty node changes nothing.
+def read(path: Path, notes: list[str], above: tuple[Path, ...] = ()) -> Tree:
+    """A YAML file with its `_BASE_` files (one or a list, relative to it) merged under it.
 
-    In a slot of one component, a new NAME replaces the node, the old options and all.
+    Of a Hydra tree, the sentences about what was read otherwise join `notes`.
     """
-    if path in ONE and over.get("NAME", base.get("NAME")) != base.get("NAME") and "NAME" in base:
-        return deepcopy(over)
-    merged = deepcopy(base)
-    for key, value in over.items():
-        old = merged.get(key)
-        if isinstance(old, dict) and isinstance(value, dict):
-            merged[key] = merge(old, value, f"{path}.{key}" if path else key)
-        elif not (isinstance(old, dict) and value is None):
-            merged[key] = deepcopy(value)
-    return merged
-
-
-def read(path: Path, above: tuple[Path, ...] = ()) -> Tree:
-    """A YAML file with its `_BASE_` files (one or a list, relative to it) merged under it."""
     if not path.is_file():
         raise FileNotFoundError(f"There is no config file {path.absolute()}; see configs/.")
     if path.resolve() in above:
         raise ValueError(f"{path} is its own _BASE_, directly or through others; break the circle.")
-    try:
-        here = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not valid YAML in UTF-8: {error}") from error
-    if not isinstance(here, dict):
-        raise ValueError(f"{path} holds no KEY: value pairs; see configs/ for examples.")
-    here = spell(read_hydra(path) if is_hydra(here) else here)
+    here = read_yaml(path)
+    here = spell(read_hydra(path, notes) if is_hydra(here) else here)
     bases = here.pop("_BASE_", [])
     tree: Tree = {}
     for base in bases if isinstance(bases, list) else [bases]:
-        tree = merge(tree, read(path.parent / str(base), (*above, path.resolve())))
+        tree = merge(tree, read(path.parent / str(base), notes, (*above, path.resolve())))
     return merge(tree, here)
 
 

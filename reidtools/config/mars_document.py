@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from reidtools.config.trees import make_room
 from reidtools.engine.checkpoints import named_run
 from reidtools.registry import BACKBONES, unknown
 from reidtools.solver.optimizers import OPTIMIZERS
@@ -145,9 +146,7 @@ def _backbone(theirs: Flat, flat: Flat) -> Flat:
     vit = re.fullmatch(r"vit(?:b(?:ase)?|s(?:mall)?)(?:patch)?(?:16)?(?:224)?", word)
     tail = "base" if word.startswith("vitb") else "small"
     ours = f"vit_{tail}_patch16" if vit else name if name in BACKBONES else "timm"
-    if flat.get("MODEL.BACKBONE.NAME", ours) != ours:
-        for key in [key for key in flat if key.startswith("MODEL.BACKBONE.")]:
-            del flat[key]  # options that a base file gave another one
+    make_room(flat, "MODEL.BACKBONE", ours)
     made = {"MODEL.BACKBONE.NAME": ours}
     if ours == "timm" and name != "timm":
         made["MODEL.BACKBONE.TIMM_NAME"] = name

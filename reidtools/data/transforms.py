@@ -83,9 +83,9 @@ class Augment:
                 )
         if padding < 0:
             raise ValueError(f"INPUT.PADDING is {padding}; it is a number of pixels, at least 0.")
-        choose("INPUT.REA_MODE", rea_mode, REA_MODES)
         self.generator, self.padding = generator, padding
-        self.noisy, self.spread = REA_MODES[rea_mode], 255 * torch.tensor(spread).view(3, 1, 1)
+        self.noisy = choose("INPUT.REA_MODE", rea_mode, REA_MODES)
+        self.spread = 255 * torch.tensor(spread).view(3, 1, 1)
         self.fill = (255 * torch.tensor(fill)).round().byte().view(3, 1, 1)
         self.flip_prob, self.rea_prob = flip_prob, rea_prob
         self.rea_area, self.rea_ratio, self.rea_per_frame = rea_area, rea_ratio, rea_per_frame

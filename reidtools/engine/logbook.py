@@ -101,7 +101,7 @@ class Logbook:
         steps, now = progress.iteration - self.seen, time.monotonic()
         took, self.seen, self.seen_at = now - self.seen_at, progress.iteration, now
         self.trained += took
-        left = (self.max_epoch - progress.share) / (progress.share - self.first_epoch)
+        left = (self.max_epoch - progress.passed) / (progress.passed - self.first_epoch)
         eta = timedelta(seconds=round(left * self.trained))
         speed = steps * self.batch_size / took
         means = progress.losses | progress.figures
@@ -175,7 +175,7 @@ class Logbook:
         if self.bar is None:
             self.bar = tqdm(total=self.length, leave=False, desc=f"epoch {progress.epoch}")
         self.bar.set_postfix_str(text, refresh=False)
-        self.bar.update(round((progress.share - progress.epoch) * self.length) - self.bar.n)
+        self.bar.update(round((progress.passed - progress.epoch) * self.length) - self.bar.n)
         if progress.epoch_done:
             self.bar.close()
             self.bar = None

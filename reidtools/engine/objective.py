@@ -87,9 +87,9 @@ class Objective(nn.Module):
 
     def set_epoch(self, epoch: int) -> None:
         """Tell the losses that want to know, such as those that draw captions."""
-        for loss in self.losses.values():
-            if hasattr(loss, "set_epoch"):
-                loss.set_epoch(epoch)
+        for part in self.losses.modules():
+            if hasattr(part, "set_epoch"):
+                part.set_epoch(epoch)
 
     def _measure(
         self, embedder: nn.Module, batch: Mapping[str, Any], losses: Mapping[str, nn.Module]

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 class Progress:
     """Where a run stands: `epoch` counts from 0, `iteration` counts the steps taken in all.
 
-    `share` is how many epochs are done, in part as well. `losses`, ``total`` among them, and
+    `passed` is how many epochs are over, in part as well. `losses`, ``total`` among them, and
     `figures`, what losses measured besides, are means since the last report, or over the epoch if
     `epoch_done`, which says that this report closes its epoch; `lr` is the first group's.
     """
@@ -22,7 +22,7 @@ class Progress:
     iteration: int
     lr: float
     epoch_done: bool
-    share: float
+    passed: float
     losses: dict[str, float] = field(default_factory=dict)
     figures: dict[str, float] = field(default_factory=dict)
 
@@ -49,7 +49,8 @@ class _Means:
 
 class Trainer:
     """Iterate over it to train; it yields a `Progress` after the first step, so that one sees early
-    how long it will take, then every `log_period` steps and at epoch ends.
+    how long it will take, then every `log_period` steps and at epoch ends, and after every multiple
+    of `also_report` steps in all, if that is not 0.
 
     What to do between them (evaluate, save, stop) is the caller's, in plain code:
 
@@ -80,11 +81,13 @@ class Trainer:
         log_period: int = 20,
         amp: torch.dtype | None = None,
         accumulate: int = 1,
+        also_report: int = 0,
     ):
         self.model, self.objective, self.batches = model, objective, batches
         self.optimizer, self.schedule, self.generator = optimizer, schedule, generator
         self.max_epoch, self.log_period, self.amp = max_epoch, log_period, amp
         self.accumulate, self.schedule_length = accumulate, len(batches)
+        self.also_report = also_report
         self.frozen = not any(weight.requires_grad for weight in model.parameters())
         self.device = next(model.parameters()).device
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=amp == torch.float16)
@@ -109,13 +112,14 @@ class Trainer:
                     self._advance(position + 1, count)
                 for means in (recent, whole):
                     means.add(losses | self.objective.figures)
-                if recent.count == self.log_period or done or not started:
+                asked = self.also_report and self.iteration % self.also_report == 0
+                if recent.count == self.log_period or done or not started or asked:
                     started = True
                     self._check()
                     values = (whole if done else recent).values()
                     figures = {name: values.pop(name) for name in self.objective.figures}
-                    share = self.epoch + (position + 1) / count
-                    where = (self.epoch, self.iteration, lr, done, share)
+                    passed = self.epoch + (position + 1) / count
+                    where = (self.epoch, self.iteration, lr, done, passed)
                     progress = Progress(*where, values, figures)
                     self.epoch += done
                     yield progress

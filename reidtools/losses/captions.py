@@ -1,6 +1,7 @@
 """Pictures and their captions, as CLIP itself was trained."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -25,7 +26,7 @@ class CaptionLoss(nn.Module):
 
     def __init__(
         self,
-        text: nn.Module,
+        text: Any,
         captions: Sequence[Sequence[str]] | None,
         *,
         temperature: float = 0.07,

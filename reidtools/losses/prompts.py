@@ -2,6 +2,7 @@
 arXiv:2211.13977), and captions in their place."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -43,7 +44,7 @@ class PromptLoss(nn.Module):
     def __init__(
         self,
         num_people: int,
-        text: nn.Module,
+        text: Any,
         captions: Sequence[Sequence[str]] | None,
         labels: Sequence[int],
         seed: int,
@@ -77,14 +78,14 @@ class PromptLoss(nn.Module):
         context = torch.empty(num_people, words, embedded.shape[-1])
         self.context = nn.Parameter(nn.init.normal_(context, std=0.02), requires_grad=learn)
         self.figures: dict[str, Tensor] = {}
-        # What is drawn and encoded when it is first asked for: texts, and who has one of them.
-        self.drawn: Tensor | None
-        self.classes: Tensor | None
-        self.register_buffer("drawn", None, persistent=False)
-        self.register_buffer("classes", None, persistent=False)
-        self.chosen: dict[int, str] = {}
-        self.register_load_state_dict_post_hook(lambda *_: self._draw(self.epoch))
-        self._draw(0)
+        # Captions that were drawn, by the place of a picture (stage 1) or the label of a person.
+        self.drawn: dict[int, str] = {}
+        # What is encoded when it is first asked for: of `drawn`, and of all people (stage 2).
+        self.encoded: Tensor | None = None
+        self.classes: Tensor | None = None
+        self.epoch = 0
+        self.register_load_state_dict_post_hook(lambda *_: self._draw())
+        self._draw()
 
     @property
     def must_be_loaded(self) -> tuple[str, ...]:
@@ -93,11 +94,14 @@ class PromptLoss(nn.Module):
 
     def set_epoch(self, epoch: int) -> None:
         """Draw captions anew when it is time."""
-        if self.redraw and epoch // self.redraw != self.epoch // self.redraw:
-            self._draw(epoch)
+        due = self.redraw and epoch // self.redraw != self.epoch // self.redraw
         self.epoch = epoch
+        if due:
+            self._draw()
 
-    def forward(self, joint: Tensor, pids: Tensor, index: Tensor, amp: torch.dtype | None):
+    def forward(
+        self, joint: Tensor, pids: Tensor, index: Tensor, amp: torch.dtype | None
+    ) -> Tensor:
         """Features (B, D) of pictures, labels (B,), places in the training set (B,) -> scalar."""
         if self.learn:
             texts = self._of_pictures(pids, index, amp)
@@ -105,10 +109,9 @@ class PromptLoss(nn.Module):
             loss = supcon(joint, texts, pids, pids, self.temperature)
             loss = loss + supcon(texts, joint, pids, pids, self.temperature)
         else:
-            if self.classes is None:
-                self.classes = self._of_classes(amp)
-            best = (joint @ self.classes.T).argmax(1)
-            loss = image_to_text(joint, self.classes, pids, self.epsilon)
+            texts = self._of_classes(amp)
+            best = (joint @ texts.T).argmax(1)
+            loss = image_to_text(joint, texts, pids, self.epsilon)
         self.figures = {"top1_text": (best == pids).float().mean()}
         return loss
 
@@ -123,11 +126,17 @@ class PromptLoss(nn.Module):
     def text_features(self, index: Sequence[int]) -> Tensor:
         """The text (N, D) of pictures by their places: its caption if it has one, else a prompt."""
         people = torch.tensor([self.labels[i] for i in index], device=self.context.device)
+        if not self.learn:
+            return self._of_classes(None)[people]
         return self._of_pictures(people, torch.as_tensor(index, device=people.device), None)
 
-    def is_captioned(self, place: int) -> bool:
-        """Whether the text of the picture at `place` is a caption."""
-        return place in self.chosen
+    def of_each_person(self) -> tuple[Tensor, list[bool]]:
+        """A text (C, D) of everyone, and whether it is a caption, which is so if there is one."""
+        captioned = [(i if self.learn else y) in self.drawn for i, y in enumerate(self.labels)]
+        order = sorted(range(len(self.labels)), key=captioned.__getitem__)
+        place = {self.labels[i]: i for i in order}  # captioned pictures come last, and stay
+        places = [place[label] for label in sorted(place)]
+        return self.text_features(places), [captioned[i] for i in places]
 
     def _prompts(self, people: Tensor, amp: torch.dtype | None) -> Tensor:
         count = len(people)
@@ -142,29 +151,30 @@ class PromptLoss(nn.Module):
     def _of_pictures(self, pids: Tensor, index: Tensor, amp: torch.dtype | None) -> Tensor:
         """(B, D): the caption that was drawn for a picture, else its person's prompt, which is
         encoded once however many pictures share it."""
-        if self.drawn is None:
-            self.drawn = self._encode(list(self.chosen.values()), amp)
-            row = dict(zip(self.chosen, range(len(self.chosen)), strict=True))
-            rows = [row.get(i, -1) for i in range(len(self.labels))]
-            self.row = torch.tensor(rows, device=pids.device)
-        if not self.chosen:
+        if not self.drawn:
             people, place = pids.unique(return_inverse=True)
             return self.prompts(people, amp)[place]
+        if self.encoded is None:
+            self.encoded = self._encode(list(self.drawn.values()), amp)
+            of = {place: row for row, place in enumerate(self.drawn)}
+            numbers = [of.get(place, -1) for place in range(len(self.labels))]
+            self.row = torch.tensor(numbers, device=pids.device)  # of `encoded`; -1: a prompt
         rows = self.row[index]
         people, place = pids[rows < 0].unique(return_inverse=True)
-        texts = self.drawn[rows.clamp(min=0)]
+        texts = self.encoded[rows.clamp(min=0)]
         if not len(people):  # nothing is learned, but backward() needs a way
             return texts + 0 * self.context.sum()
         return texts.index_copy(0, (rows < 0).nonzero()[:, 0], self.prompts(people, amp)[place])
 
     @torch.no_grad()
     def _of_classes(self, amp: torch.dtype | None) -> Tensor:
-        """(C, D): the caption that was drawn for a person, else the prompt."""
-        everyone = torch.arange(len(self.context), device=self.context.device)
-        texts = self.prompts(everyone, amp)
-        if self.chosen:
-            texts[list(self.chosen)] = self._encode(list(self.chosen.values()), amp)
-        return texts
+        """(C, D), encoded once: the caption that was drawn for a person, else the prompt."""
+        if self.classes is None:
+            everyone = torch.arange(len(self.context), device=self.context.device)
+            self.classes = self.prompts(everyone, amp)
+            if self.drawn:
+                self.classes[list(self.drawn)] = self._encode(list(self.drawn.values()), amp)
+        return self.classes
 
     @torch.no_grad()
     def _encode(self, texts: list[str], amp: torch.dtype | None) -> Tensor:
@@ -174,22 +184,19 @@ class PromptLoss(nn.Module):
             found = [self.text.encode(part).float() for part in parts]
         return torch.cat(found) if found else torch.empty(0, device=device)
 
-    def _draw(self, epoch: int) -> None:
-        """Choose captions, by the place of a picture or the label of a person; encode them later.
-
-        A run that is resumed has those that it would have had.
-        """
-        self.epoch, self.drawn, self.classes, self.chosen = epoch, None, None, {}
+    def _draw(self) -> None:
+        """Draw the captions of this epoch, the same in a run that is resumed; encode them later."""
+        self.encoded, self.classes, self.drawn = None, None, {}
         told: dict[int, list[str]] = {}
         for place, texts in enumerate(self.captions or ()):
             if texts:
                 told.setdefault(place if self.learn else self.labels[place], []).extend(texts)
-        turn = epoch // self.redraw if self.redraw else 0
+        turn = self.epoch // self.redraw if self.redraw else 0
         rng = np.random.default_rng((self.seed, turn))
         for key in sorted(told):
             text, stands_in = rng.choice(told[key]), rng.random() < self.caption_prob
             if stands_in:
-                self.chosen[key] = str(text)
+                self.drawn[key] = str(text)
 
 
 def _learned(tokens: list[int], slot: int, template: str) -> tuple[int, int]:

@@ -1,6 +1,5 @@
 """Networks in ONNX files (https://onnx.ai), run by onnxruntime as the backbone of an Embedder."""
 
-import hashlib
 import logging
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from reidtools.extras import reason, require
+from reidtools.files import sha256_of
 
 LOGGER = logging.getLogger("reidtools")
 CAMERAS = "camera_label"  # the input of a network that is told of cameras
@@ -45,7 +45,7 @@ class OnnxNetwork(nn.Module):
         self.metadata = _metadata(self._session)
         self._input, self._kind, self._batch, self.size = self._what_it_takes()
         self._output, self.dim = self._what_it_gives()
-        self.fingerprint = self._own_fingerprint() or _sha256(path)
+        self.fingerprint = self._own_fingerprint() or sha256_of(path)
 
     def extra_repr(self) -> str:
         return f"{self.name}, dim={self.dim}, size={self.size}"
@@ -211,11 +211,3 @@ def _existing(path: str | Path) -> Path:
     if not path.is_file():
         raise FileNotFoundError(f"There is no ONNX file at {path}; check the path.")
     return path
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()

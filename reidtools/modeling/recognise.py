@@ -22,6 +22,13 @@ SIZE = (256, 128)  # a ViT needs one to be built; its table of positions is resa
 # Options that change features without a tensor that tells, as the toolboxes have them. Where
 # nothing is said here, they are as ours are by default.
 UNSEEN = ("last_stride", "stem_relu", "stem_ceil", "final_relu", "sie_coe")
+# Mean and deviation of the pictures of a toolbox' network, where they are not ImageNet's.
+OPENAI = ([0.481455, 0.457828, 0.408211], [0.268630, 0.261303, 0.275777])
+PIXELS = {
+    ("OpenAI's CLIP", "clip_rn50"): OPENAI,
+    ("OpenAI's CLIP", "clip_vit_b16"): OPENAI,
+    ("CLIP-ReID", "clip_vit_b16"): ([0.5] * 3, [0.5] * 3),
+}
 CLIP_NAMES = ("backbone.attnpool.", "backbone.ln_pre.")  # what both towers of CLIP have
 CUSTOMS: dict[str, dict[str, Any]] = {
     "FastReID": {"last_stride": 1, "stem_ceil": True},
@@ -76,9 +83,8 @@ def recognise(state: dict[str, Tensor], file_name: str = "") -> Network:
             doubts: tuple[str, ...] = ()
             if hint not in ("", name):
                 doubts = (f"The file's name says {hint}, but its tensors are those of {name}.",)
-            pixels = getattr(BACKBONES[name], "pixels", None) or _pixels(
-                state, chosen.get("timm_name") or _timm_name(file_name)
-            )
+            known = PIXELS.get((layout.name, name))
+            pixels = known or _pixels(state, chosen.get("timm_name") or _timm_name(file_name))
             return Network(layout.name, name, chosen, head, head_options, notes, doubts, pixels)
         if fitted.matched and (nearest is None or len(fitted.matched) > nearest[0]):
             nearest = len(fitted.matched), chosen.get("timm_name", name), fitted

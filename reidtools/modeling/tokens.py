@@ -1,6 +1,5 @@
 """Texts as the numbers that CLIP's text tower reads."""
 
-import hashlib
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -10,6 +9,7 @@ import torch
 from torch import Tensor
 
 from reidtools.extras import require
+from reidtools.files import sha256_of
 
 SOURCE = "https://github.com/openai/CLIP/raw/main/clip/bpe_simple_vocab_16e6.txt.gz"
 SHA256 = "924691ac288e54409236115652ad4aa250f48203de50a9e4722a6ecd48d6804a"
@@ -74,7 +74,7 @@ def _checked(vocab: str) -> Path:
             f"There is no vocabulary file at {path}; an install of CLIP has it as "
             f"clip/bpe_simple_vocab_16e6.txt.gz, or download {SOURCE}."
         )
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    digest = sha256_of(path)
     if digest != SHA256:
         raise ValueError(
             f"{path} is not the vocabulary of CLIP (its SHA-256 is {digest[:12]}..., not "

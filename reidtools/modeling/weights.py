@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from reidtools.extras import reason
+from reidtools.files import is_web_page
 from reidtools.modeling.embedder import Embedder
 from reidtools.modeling.layouts import layout_of, translate
 
@@ -41,7 +42,7 @@ def read(path: str | Path) -> dict[str, Any]:
             f"{path} is a network to run, whose weights cannot be loaded into another or trained; "
             "name the checkpoint that it was made from."
         )
-    if path.open("rb").read(256).lstrip().lower().startswith((b"<!doctype", b"<html")):
+    if is_web_page(path):
         raise ValueError(
             f"{path} is a web page, not weights: the server sent a page (a quota of Google Drive, "
             "a login) instead of the file. Delete it and download it again, or in a browser."

@@ -32,13 +32,13 @@ def _contexts(module: nn.Module) -> tuple[AbstractContextManager, AbstractContex
 def _without_statistics(model: nn.Module) -> Iterator[None]:
     """Keep batch norms from counting a batch twice: their running statistics stay as they are."""
     norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
-    before = [(norm.momentum, deepcopy(norm.num_batches_tracked)) for norm in norms]
+    before = [(norm, norm.momentum, deepcopy(norm.num_batches_tracked)) for norm in norms]
     try:
         for norm in norms:
             norm.momentum = 0.0
         yield
     finally:
-        for norm, (momentum, count) in zip(norms, before, strict=True):
+        for norm, momentum, count in before:
             norm.momentum = momentum
-            if count is not None:
+            if norm.num_batches_tracked is not None and count is not None:
                 norm.num_batches_tracked.copy_(count)

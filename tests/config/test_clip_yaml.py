@@ -8,9 +8,9 @@ import torch
 import yaml
 from torch import nn
 
-from reidtools.config.clip_document import of_stage
 from reidtools.config.compat import flatten, translate
-from reidtools.config.load import load, plain, resolve, spell
+from reidtools.config.load import load, merge, plain, resolve, spell
+from reidtools.config.stages import split_stages
 from reidtools.registry import call
 from reidtools.solver import make_schedule
 
@@ -159,9 +159,8 @@ def test_stage_2_of_clip_reid(clip):
     assert config.DATASETS.NAMES == ["market1501"]
 
 
-@pytest.mark.parametrize("over", [[], [PROMPTS]], ids=["alone", "under clip_prompts.yml"])
-def test_stage_1_of_clip_reid(clip, over):
-    config, _ = resolve([clip, *over], stage=1)
+def test_stage_1_of_clip_reid(clip):
+    config, _ = resolve([clip, PROMPTS], stage=1)
     assert [n for n, loss in config.MODEL.LOSSES.items() if loss.WEIGHT] == ["PromptLoss"]
     assert config.MODEL.LOSSES.PromptLoss.LEARN is True
     assert dict(config.DATALOADER.SAMPLER) == {"NAME": "RandomSampler", "DROP_LAST": False}
@@ -179,7 +178,6 @@ def test_stage_1_of_clip_reid(clip, over):
     }
 
 
-@pytest.mark.skipif(not LR.is_file(), reason="golden rates are not here")
 @pytest.mark.parametrize(
     ("document", "stage", "name"),
     [
@@ -190,7 +188,8 @@ def test_stage_1_of_clip_reid(clip, over):
     ],
 )
 def test_the_rates_are_theirs(tmp_path, document, stage, name):
-    config, _ = resolve(write(tmp_path, document), stage=stage)
+    over = [PROMPTS] if stage == 1 else []
+    config, _ = resolve([write(tmp_path, document), *over], stage=stage)
     expected = golden(name)
     assert rates(config, len(expected)) == pytest.approx(expected, rel=1e-6)
 
@@ -256,7 +255,8 @@ def test_transformers_of_transreid(transreid, kind, name, timm_name):
     ("document", "stage"), [(CLIP, 1), (CLIP, 2), (TRANSREID, 2)], ids=["1", "2", "TransReID"]
 )
 def test_the_printed_config_is_the_same_config(tmp_path, document, stage):
-    config, notes = resolve(write(tmp_path, document), stage=stage)
+    over = [PROMPTS] if stage == 1 else []
+    config, notes = resolve([write(tmp_path, document), *over], stage=stage)
     assert notes
     ours = write(tmp_path, config.dump(), "ours.yml")
     assert resolve(ours, stage=stage) == (config, [])  # not a word of theirs is left
@@ -382,36 +382,28 @@ def test_what_transreid_has_besides_is_refused(transreid, pair, message):
     assert message in str(caught.value)
 
 
-def test_a_stage_is_a_layer_over_the_others():
-    tree = {
-        "SOLVER": {
-            "BASE_LR": 1.0,
-            "AMP": {"ENABLED": True, "DTYPE": "fp16"},
-            "STAGE1": {"BASE_LR": 2.0, "AMP": {"ENABLED": False}, "SAMPLER": {"NAME": "Own"}},
-            "STAGE2": {"WARMUP_ITERS": 3},
-        },
-        "DATALOADER": {"NUM_WORKERS": 1},
-    }
-    first, second = (of_stage(tree, stage) for stage in (1, 2))
-    assert first["SOLVER"]["BASE_LR"] == 2.0 and second["SOLVER"]["BASE_LR"] == 1.0
-    assert first["SOLVER"]["AMP"] == {"ENABLED": False, "DTYPE": "fp16"}
-    assert first["DATALOADER"] == {"NUM_WORKERS": 1, "SAMPLER": {"NAME": "Own"}}
-    assert second["SOLVER"]["WARMUP_EPOCHS"] == 3 and "WARMUP_ITERS" not in second["SOLVER"]
-    assert of_stage({"SEED": 1}, 1) == {"SEED": 1}
-
-
 def test_every_key_of_theirs_is_told():
     tree = spell(yaml.safe_load(CLIP))
     for stage in (1, 2):
-        own = of_stage(tree, stage)
-        translated, notes = translate(own)
-        same = flatten(translated)
+        notes = []
+        common, own = split_stages(tree, stage, notes)
+        translated, told = translate(merge(common, own), stage=stage)
+        notes, same = [*notes, *told], flatten(translated)
         for key, value in flatten(tree).items():
             other_stage = key.startswith(f"SOLVER.STAGE{3 - stage}")
             off = key in ("SOLVER.STAGE2.LARGE_FC_LR", "DATASETS.ROOT_DIR")
             word = key.replace(f"SOLVER.STAGE{stage}.", "SOLVER.")
             named = any(note.startswith((f"{key} ", f"{word} ")) for note in notes)
-            silent = key in ("MODEL.METRIC_LOSS_TYPE", "DATALOADER.SAMPLER.NAME") or (
-                stage == 1 and key == "DATALOADER.NUM_INSTANCE"
-            )  # these two are told as the losses and the sampler that they make
+            silent = key == "MODEL.METRIC_LOSS_TYPE"  # it is told as the losses that it makes
             assert other_stage or off or silent or named or same.get(word) == value, key
+
+
+@pytest.mark.parametrize("ours", [False, True], ids=["over theirs", "over ours"])
+def test_words_of_stage_2_do_nothing_to_stage_1(clip, ours):
+    """configs/clip_prompts.yml has its own losses, and nothing that could be tested changes."""
+    file = ROOT / "configs" / "clip_vit_b16.yml" if ours else clip
+    typed = "MODEL.ID_LOSS_WEIGHT 2 MODEL.TRIPLET_LOSS_WEIGHT 2 MODEL.I2T_LOSS_WEIGHT 3".split()
+    typed += [] if ours else ["SOLVER.EVAL_PERIOD", "7"]
+    config, notes = resolve([file, PROMPTS], typed, stage=1)
+    assert flat(config) == flat(resolve([file, PROMPTS], stage=1)[0])
+    assert "MODEL.TRIPLET_LOSS_WEIGHT 2 has no effect here: it belongs to stage 2." in notes

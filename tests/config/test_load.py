@@ -1,7 +1,7 @@
 import pytest
 import yaml
 
-from reidtools.config.load import load, merge, pairs, plain
+from reidtools.config.load import changed, differences, load, merge, pairs, plain
 
 
 def write(folder, name, text):
@@ -185,7 +185,9 @@ def test_a_scale_below_one_is_refused(key, scale):
 
 def test_a_name_that_is_typed_takes_away_the_options_of_the_last_file(tmp_path):
     (tmp_path / "a.yml").write_text("DATALOADER: {SAMPLER: {NAME: RandomIdentitySampler}}")
-    (tmp_path / "b.yml").write_text("DATALOADER: {SAMPLER: {NAME: RandomSampler, DROP_LAST: false}}")
+    (tmp_path / "b.yml").write_text(
+        "DATALOADER: {SAMPLER: {NAME: RandomSampler, DROP_LAST: false}}"
+    )
     files = [tmp_path / "a.yml", tmp_path / "b.yml"]
     assert dict(load(files).DATALOADER.SAMPLER) == {"NAME": "RandomSampler", "DROP_LAST": False}
     typed = ["DATALOADER.SAMPLER.NAME", "RandomIdentitySampler"]
@@ -193,3 +195,29 @@ def test_a_name_that_is_typed_takes_away_the_options_of_the_last_file(tmp_path):
         "NAME": "RandomIdentitySampler",
         "NUM_INSTANCE": 4,
     }
+
+
+def test_a_changed_config_is_another_one():
+    config = load()
+    other = changed(config, {"MODEL.WEIGHTS": "x.pth", "SEED": 7})
+    assert (other.MODEL.WEIGHTS, other.SEED, other.is_frozen()) == ("x.pth", 7, True)
+    assert (config.MODEL.WEIGHTS, config.SEED, config.is_frozen()) == ("", 1, True)
+    assert differences(plain(config), other) == {"MODEL.WEIGHTS": ("", "x.pth"), "SEED": (1, 7)}
+
+
+@pytest.mark.parametrize("key", ["MODEL.WEIGHT", "MODEL.BACKBONE.NAME.X", "MODELS.WEIGHTS"])
+def test_only_a_key_that_is_there_can_be_changed(key):
+    with pytest.raises(LookupError, match=f"Unknown key '{key}'"):
+        changed(load(), {key: 1})
+
+
+def test_differences_to_a_saved_config():
+    """A key that is newer than the saved text has its default; another component has other keys."""
+    saved = "SEED: 1\nSOLVER: {MAX_EPOCH: 7}\nMODEL: {HEADS: {NAME: Linear}}"
+    config = load("", ["SOLVER.MAX_EPOCH", "7", "SEED", "3"])
+    assert differences(saved, config) == {
+        "SEED": (1, 3),
+        "MODEL.HEADS.NAME": ("Linear", "BNNeck"),
+        "MODEL.HEADS.DROPOUT": (0.0, None),
+    }
+    assert differences(config.dump(), config) == differences(config, config) == {}

@@ -240,7 +240,7 @@ def test_an_epoch_of_the_schedule_is_an_epoch_whatever_its_length():
 
 def test_progress_counts_epochs_of_different_lengths():
     reports = list(on_paper([2, 4], accumulate=1, lr=1e-6))
-    assert [p.share for p in reports] == [0.5, 1.0, 1.25, 1.5, 1.75, 2.0]
+    assert [p.passed for p in reports] == [0.5, 1.0, 1.25, 1.5, 1.75, 2.0]
     assert [p.epoch_done for p in reports] == [False, True, False, False, False, True]
     assert [p.iteration for p in reports] == [1, 2, 3, 4, 5, 6]
 

@@ -8,10 +8,13 @@ import golden_inputs
 import pytest
 import torch
 
+from reidtools.losses import TripletLoss
 from reidtools.losses.contrast import image_to_text, info_nce, supcon
+from reidtools.losses.cross_entropy import cross_entropy
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "golden/losses.json").read_text())
 CASES = [e for e in GOLDEN if e["id"].startswith(("clipreid.supcon", "clipreid.i2tce"))]
+TOTALS = [e for e in GOLDEN if e["id"].startswith("clipreid.stage2_total")]
 INPUTS = golden_inputs.loss_inputs()
 
 
@@ -28,9 +31,12 @@ def arrays(entry, dtype):
     return [array.requires_grad_() for array in inputs], torch.tensor(INPUTS[entry["labels"]])
 
 
+def test_all_entries_are_here():
+    assert len(CASES) == 4 and len(TOTALS) == 2
+
+
 @pytest.mark.parametrize("entry", CASES, ids=[entry["id"] for entry in CASES])
 def test_value_and_gradient_are_those_of_clip_reid(entry):
-    assert len(CASES) == 4
     inputs, pids = arrays(entry, torch.float64)
     value = golden_loss(entry, *inputs, pids)
     assert value.item() == pytest.approx(entry["expect"]["value"], rel=1e-8)
@@ -48,6 +54,22 @@ def test_value_in_single_precision(entry):
     inputs, pids = arrays(entry, torch.float32)
     value = golden_loss(entry, *inputs, pids).item()
     assert value == pytest.approx(entry["expect"]["value"], rel=entry["tol"]["float32_rel"])
+
+
+@pytest.mark.parametrize("entry", TOTALS, ids=[entry["id"] for entry in TOTALS])
+def test_the_whole_of_stage_2_is_that_of_clip_reid(entry):
+    pids = torch.tensor(INPUTS[entry["labels"]])
+    known = {name: torch.tensor(INPUTS[name]).requires_grad_() for name in entry["inputs"]}
+    told, triplet = entry["params"], TripletLoss(margin=entry["params"]["margin"])
+    options = {"epsilon": 0.1, "variant": "uniform", "alpha": 0.2}
+    total = told["w_id"] * sum(cross_entropy(known[f"S{i}"], pids, **options) for i in (0, 1))
+    total = total + told["w_tri"] * sum(triplet(known[f"F{i}"], pids) for i in (0, 1, 2))
+    texts = torch.tensor(INPUTS["Tc"])
+    total = total + told["w_i2t"] * image_to_text(known["V"], texts, pids, 0.1)
+    assert total.item() == pytest.approx(entry["expect"]["value"], rel=1e-8)
+    total.backward()
+    for name, norm in entry["expect"]["grad_norm"].items():
+        assert known[name].grad.norm().item() == pytest.approx(norm, rel=1e-6)
 
 
 def toy(rows, phase):

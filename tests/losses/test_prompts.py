@@ -1,17 +1,11 @@
-"""Prompts, and captions in their place: golden totals of CLIP-ReID, naive texts, who is encoded
-when."""
+"""Prompts, and captions in their place: naive texts, who is encoded when, what is drawn."""
 
-import json
-from pathlib import Path
-
-import golden_inputs
 import pytest
 import torch
 from torch import nn
 
-from reidtools.losses import PromptLoss, TripletLoss
+from reidtools.losses import PromptLoss
 from reidtools.losses.contrast import image_to_text, supcon
-from reidtools.losses.cross_entropy import cross_entropy
 from reidtools.modeling.text import TextTower
 
 DIM, PEOPLE = 6, 5
@@ -50,6 +44,21 @@ def caption(loss, text):
     return loss.text.encode(loss.text.read([text]))[0]
 
 
+def drawn(loss, captions):
+    """Of each picture the caption that its text is, found among all of them; None for a prompt."""
+    known = sorted({text for texts in captions for text in texts})
+    features = loss.text.encode(loss.text.read(known))
+    assert torch.pdist(features).min() > 1e-3  # no two are taken for each other
+    texts = loss.text_features(range(len(captions)))
+    # By way of products, cdist's default for many rows, rounding would hide what is equal.
+    apart = torch.cdist(texts, features, compute_mode="donot_use_mm_for_euclid_dist")
+    nearest, which = apart.min(1)
+    return [
+        known[i] if gap < 1e-4 else None
+        for i, gap in zip(which.tolist(), nearest.tolist(), strict=True)
+    ]
+
+
 class Rows:
     """How many texts the tower was given in each call."""
 
@@ -65,30 +74,6 @@ class Rows:
 
     def __exit__(self, *_):
         self.handle.remove()
-
-
-# --- CLIP-ReID's own numbers ---------------------------------------------------------------------
-
-GOLDEN = json.loads((Path(__file__).parents[1] / "golden/losses.json").read_text())
-TOTALS = [e for e in GOLDEN if e["id"].startswith("clipreid.stage2_total")]
-INPUTS = golden_inputs.loss_inputs()
-
-
-@pytest.mark.parametrize("entry", TOTALS, ids=[entry["id"] for entry in TOTALS])
-def test_the_whole_of_stage_2_is_that_of_clip_reid(entry):
-    assert len(TOTALS) == 2
-    pids = torch.tensor(INPUTS[entry["labels"]])
-    known = {name: torch.tensor(INPUTS[name]).requires_grad_() for name in entry["inputs"]}
-    told, triplet = entry["params"], TripletLoss(margin=entry["params"]["margin"])
-    options = {"epsilon": 0.1, "variant": "uniform", "alpha": 0.2}
-    total = told["w_id"] * sum(cross_entropy(known[f"S{i}"], pids, **options) for i in (0, 1))
-    total = total + told["w_tri"] * sum(triplet(known[f"F{i}"], pids) for i in (0, 1, 2))
-    texts = torch.tensor(INPUTS["Tc"])
-    total = total + told["w_i2t"] * image_to_text(known["V"], texts, pids, 0.1)
-    assert total.item() == pytest.approx(entry["expect"]["value"], rel=1e-8)
-    total.backward()
-    for name, norm in entry["expect"]["grad_norm"].items():
-        assert known[name].grad.norm().item() == pytest.approx(norm, rel=1e-6)
 
 
 # --- stage 1: the words are learned --------------------------------------------------------------
@@ -137,22 +122,21 @@ def test_the_text_of_a_captioned_picture_is_its_caption(tower):
     """Pictures 0, 3 and 7 have captions; picture 1, of the same person as 0, has its prompt."""
     loss = prompts(tower, CAPTIONS, learn=True)
     texts = loss.text_features(range(8))
-    for place, known in enumerate(CAPTIONS):
-        assert loss.is_captioned(place) == bool(known)
-        own, prompt = texts[place], naive(loss, LABELS[place])
-        expected = caption(loss, loss.chosen[place]) if known else prompt
-        torch.testing.assert_close(own, expected)
+    for place, (own, text) in enumerate(zip(texts, drawn(loss, CAPTIONS), strict=True)):
+        known, prompt = CAPTIONS[place], naive(loss, LABELS[place])
+        torch.testing.assert_close(own, caption(loss, text) if known else prompt)
         assert torch.allclose(own, prompt, atol=1e-4) != bool(known)
-        assert not known or loss.chosen[place] in known
+        assert text in (known or [None])
 
 
 def test_captions_enter_the_sums_but_no_gradient_comes_from_them(tower):
     """As if the text of a captioned picture were a constant; person 4 has no prompt at all."""
     loss = prompts(tower, CAPTIONS, learn=True)
     value = measured(loss)
+    told = drawn(loss, CAPTIONS)
     texts = torch.stack(
         [
-            caption(loss, loss.chosen[place]).detach() if CAPTIONS[place] else naive(loss, pid)
+            caption(loss, told[place]).detach() if CAPTIONS[place] else naive(loss, pid)
             for place, pid in zip(PLACES.tolist(), PIDS, strict=True)
         ]
     )
@@ -207,17 +191,26 @@ def test_texts_of_people_are_encoded_once(tower):
 
 def test_the_text_of_a_person_is_one_of_their_captions_if_there_is_any(tower):
     loss = prompts(tower, CAPTIONS)
-    value, told = measured(loss), {0: CAPTIONS[0], 1: CAPTIONS[3], 4: CAPTIONS[7]}
-    assert loss.chosen.keys() == told.keys()
-    assert all(loss.chosen[pid] in texts for pid, texts in told.items())
+    value, told = measured(loss), dict(zip(LABELS, drawn(loss, CAPTIONS), strict=True))
+    known = {0: CAPTIONS[0], 1: CAPTIONS[3], 4: CAPTIONS[7]}
+    assert all(told[pid] in known.get(pid, [None]) for pid in range(PEOPLE))
     texts = torch.stack(
-        [caption(loss, loss.chosen[p]) if p in told else naive(loss, p) for p in range(PEOPLE)]
+        [caption(loss, told[p]) if p in known else naive(loss, p) for p in range(PEOPLE)]
     )
     torch.testing.assert_close(value, image_to_text(JOINT, texts, PIDS, 0.1))
-    plain = prompts(tower)
-    measured(plain)
-    changed = (loss.classes - plain.classes).abs().amax(1) > 1e-4
+    each = torch.tensor(LABELS)
+    torch.testing.assert_close(loss.text_features(range(8)), texts[each])
+    changed = (texts - prompts(tower).text_features([0, 2, 4, 6, 7])).abs().amax(1) > 1e-4
     assert changed.tolist() == [True, True, False, False, True]
+
+
+@pytest.mark.parametrize("learn", [True, False])
+def test_a_text_of_each_person_is_a_caption_where_they_have_one(tower, learn):
+    """The captioned pictures of people 0, 1 and 4 are 0, 3 and 7."""
+    loss = prompts(tower, CAPTIONS, learn=learn)
+    texts, captioned = loss.of_each_person()
+    assert captioned == [True, True, False, False, True]
+    torch.testing.assert_close(texts, loss.text_features([0, 3, 4, 6, 7]))
 
 
 def test_a_caption_longer_than_the_context_is_cut(tower):
@@ -231,55 +224,58 @@ def test_a_caption_longer_than_the_context_is_cut(tower):
 MANY = [[f"caption {k} of picture {i}" for k in range(20)] for i in range(len(LABELS))]
 
 
-def drawn(loss, epochs):
-    """What is chosen in each of the epochs."""
+def drawn_in(loss, epochs):
+    """What is drawn of MANY in each of the epochs."""
     found = []
     for epoch in epochs:
         loss.set_epoch(epoch)
-        found.append(dict(loss.chosen))
+        found.append(drawn(loss, MANY))
     return found
 
 
 @pytest.mark.parametrize("learn", [True, False])
 def test_captions_are_drawn_anew_every_so_many_epochs(tower, learn):
-    found = drawn(prompts(tower, MANY, learn=learn, redraw=3), range(9))
+    found = drawn_in(prompts(tower, MANY, learn=learn, redraw=3), range(9))
     assert [found[e] == found[e - 1] for e in range(1, 9)] == [*(True, True, False) * 2, True, True]
 
 
 def test_without_redraw_they_are_drawn_once(tower):
-    found = drawn(prompts(tower, MANY, learn=True), range(5))
+    found = drawn_in(prompts(tower, MANY, learn=True), range(5))
     assert all(texts == found[0] for texts in found)
-    assert prompts(tower, MANY, seed=1, learn=True).chosen != found[0]
+    assert None not in found[0]
+    assert drawn(prompts(tower, MANY, seed=1, learn=True), MANY) != found[0]
 
 
 def test_what_was_encoded_is_forgotten_with_the_draw(tower):
     loss = prompts(tower, MANY, redraw=2)
-    measured(loss)
-    before = loss.classes
-    loss.set_epoch(1)
-    assert loss.classes is before
-    loss.set_epoch(2)
-    measured(loss)
-    assert not torch.equal(loss.classes, before)
+    with Rows(tower) as counts:
+        first = measured(loss)
+        loss.set_epoch(1)
+        assert torch.equal(measured(loss), first)
+        assert sum(counts) == 2 * PEOPLE  # a prompt and a caption each, in the first epoch
+        loss.set_epoch(2)
+        assert not torch.isclose(measured(loss), first)
+        assert sum(counts) == 4 * PEOPLE
 
 
 @pytest.mark.parametrize("learn", [True, False])
 @pytest.mark.parametrize("begin", [2, 3, 4])
 def test_a_resumed_run_has_the_captions_of_an_uninterrupted_one(tower, begin, learn):
     options = {"learn": learn, "redraw": 2, "caption_prob": 0.5}
-    whole = drawn(prompts(tower, MANY, **options), range(8))
+    whole = drawn_in(prompts(tower, MANY, **options), range(8))
     resumed = prompts(tower, MANY, **options)
     resumed.load_state_dict(prompts(tower, MANY, **options).state_dict())
-    assert drawn(resumed, range(begin, 8)) == whole[begin:]
+    assert drawn_in(resumed, range(begin, 8)) == whole[begin:]
 
 
 def test_the_chance_of_a_caption(tower):
     none = prompts(tower, CAPTIONS, learn=True, caption_prob=0.0)
-    assert not none.chosen
+    assert drawn(none, CAPTIONS) == [None] * 8
     torch.testing.assert_close(measured(none), measured(prompts(tower, learn=True)))
-    many = [["a caption"]] * 400
+    many = [["a caption", "another"]] * 400
     loss = PromptLoss(PEOPLE, tower, many, [0] * 400, 0, learn=True, caption_prob=0.7)
-    assert 240 < len(loss.chosen) < 320
+    captioned = [text for text in drawn(loss, many) if text]
+    assert 240 < len(captioned) < 320 and len(set(captioned)) == 2
 
 
 def test_loaded_words_replace_the_texts_of_the_old_ones(tower):

@@ -10,6 +10,7 @@ import golden_inputs
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from reidtools.losses import PromptLoss
 from reidtools.modeling import Embedder
@@ -28,49 +29,81 @@ ENTRIES = {
     for entry in json.loads((GOLDEN / "embeddings.json").read_text())
     if entry["id"].startswith("clipreid.")
 }
-MODELS = sorted(name.removesuffix(".image") for name in ENTRIES if name.endswith(".image"))
+# Those of one source side by side: they share tensors.
+MODELS = sorted(
+    (name.removesuffix(".image") for name in ENTRIES if name.endswith(".image")),
+    key=lambda name: (name.split(".")[2], name),
+)
 TOKENS = "token_embedding.weight"
+State = dict[str, torch.Tensor]
 
 
-def rule_made(manifest: str, only: tuple[str, ...] = ("",)) -> dict[str, torch.Tensor]:
-    keys = [row for row in MANIFESTS[manifest]["keys"] if row[0].startswith(only)]
-    return {k: torch.from_numpy(golden_inputs.det(k, s).copy()).reshape(s) for k, s, _ in keys}
+def rows_of(manifest: str) -> list[tuple[str, tuple[int, ...]]]:
+    return [(key, tuple(shape)) for key, shape, _ in MANIFESTS[manifest]["keys"]]
 
 
-def checkpoint_of(model: str) -> str:
-    return f"clipreid_ckpt.{model.split('.')[1]}"
+def published(model: str) -> set[str]:
+    """The names in the file of an entry."""
+    return {key for key, _ in rows_of(ENTRIES[f"{model}.image"]["manifest"])}
 
 
-def weights_of(model: str) -> dict[str, torch.Tensor]:
-    """The file of an entry; of OpenAI's, what CLIP adds to them is taken from the trained ones."""
-    state = rule_made(ENTRIES[f"{model}.image"]["manifest"])
+def contents_of(model: str) -> list[tuple[str, tuple[int, ...]]]:
+    """Of an entry's file; of OpenAI's, what CLIP-ReID adds to them is taken from the trained."""
+    rows = rows_of(ENTRIES[f"{model}.image"]["manifest"])
     if "from_openai" in model:
-        state |= rule_made(checkpoint_of(model), ("cv_embed", "bottleneck", "prompt_learner.cls"))
-    return state
+        added = ("cv_embed", "bottleneck", "prompt_learner.cls")
+        trained = rows_of(f"clipreid_ckpt.{model.split('.')[1]}")
+        rows += [row for row in trained if row[0].startswith(added)]
+    return rows
+
+
+@pytest.fixture(scope="module")
+def before() -> dict[tuple[str, tuple[int, ...]], torch.Tensor]:
+    """The tensors of the last model by name and shape, which are all that a rule goes by."""
+    return {}
+
+
+@pytest.fixture(scope="module", params=MODELS)
+def rule_made(request, before) -> tuple[str, State]:
+    """A model and its tensors, made once for its pictures and texts; no test writes to them."""
+    rows = contents_of(request.param)
+    made = {
+        row: before[row]
+        if row in before
+        else torch.from_numpy(golden_inputs.det(*row).copy()).reshape(row[1])
+        for row in rows
+    }
+    before.clear()
+    before.update(made)
+    return request.param, {key: tensor for (key, _), tensor in made.items()}
 
 
 def embedder(model: str) -> Embedder:
+    """As `load` wants it, without weights: to draw them takes longer than all else."""
     told = ENTRIES[f"{model}.image"]["params"]
-    if told["NAME"] == "RN50":
-        backbone = BACKBONES.build("clip_rn50", {"image_size": (256, 128)}, {})
-    else:
+    name, options = "clip_rn50", {}
+    if told["NAME"] != "RN50":
+        name = "clip_vit_b16"
         options = {"stride_size": (told["STRIDE"],) * 2, "sie_coe": told["SIE_COE"]}
         if told["SIE_CAMERA"]:
             options |= {"sie_camera": True, "cameras": told["camera_num"]}
-        backbone = BACKBONES.build("clip_vit_b16", {"image_size": (256, 128)}, options)
-    return Embedder(backbone, HEADS.build("ClipNecks", facts_of(backbone), {}))
+    with torch.device("meta"):
+        backbone = BACKBONES.build(name, {"image_size": (256, 128)}, options)
+        model = Embedder(backbone, HEADS.build("ClipNecks", facts_of(backbone), {}))
+    return model.to_empty(device="cpu")
 
 
-def load(model: Embedder, state: dict[str, torch.Tensor]) -> None:
+def load(model: Embedder, state: State) -> None:
     """A checkpoint goes in as it is; of OpenAI's file CLIP-ReID's own parts are put beside it."""
     clip = {name: t for name, t in state.items() if name.startswith("visual.")}
-    assert not fit(model, clip or state).unused
-    if clip:
-        own = {n: t for n, t in state.items() if n.startswith(("cv_embed", "bottleneck"))}
-        names = {"cv_embed": "backbone.cv_embed", "bottleneck": "heads.neck"}
-        names["bottleneck_proj"] = "heads.neck_proj"
-        renamed = {n.replace(n.split(".")[0], names[n.split(".")[0]], 1): t for n, t in own.items()}
-        assert not model.load_state_dict(renamed, strict=False).unexpected_keys
+    report = fit(model, clip or state)
+    assert not report.unused and not report.mismatched
+    names = {"cv_embed": "backbone.cv_embed", "bottleneck": "heads.neck"}
+    names["bottleneck_proj"] = "heads.neck_proj"
+    own = {n: t for n, t in state.items() if clip and n.startswith(("cv_embed", "bottleneck"))}
+    renamed = {n.replace(n.split(".")[0], names[n.split(".")[0]], 1): t for n, t in own.items()}
+    assert not model.load_state_dict(renamed, strict=False).unexpected_keys
+    assert {*report.missing, *report.passthrough} <= renamed.keys()  # nothing is left empty
 
 
 def assert_rows(rows: torch.Tensor, expected: list[dict], tolerance: float) -> None:
@@ -88,10 +121,10 @@ def test_all_entries_are_here():
     assert len(ENTRIES) == 12 and len(MODELS) == 6
 
 
-@pytest.mark.parametrize("name", MODELS)
-def test_pictures(name):
+def test_pictures(rule_made):
+    name, state = rule_made
     entry, model = ENTRIES[f"{name}.image"], embedder(name)
-    load(model, weights_of(name))
+    load(model, state)
     model.eval()
     seen = entry["params"]["cam_label"]
     camids = None if seen is None else torch.tensor(seen)
@@ -108,14 +141,10 @@ def test_pictures(name):
             assert_rows(found[key], rows, tolerance)
 
 
-@pytest.mark.parametrize("name", MODELS)
-def test_texts(name):
-    entry, state = ENTRIES[f"{name}.text"], weights_of(name)
-    tower = TextTower(1024 if "RN50" in name else 512)
-    if "from_openai" in name:
-        tower.load_state_dict(of_openai({n: t for n, t in state.items() if n in openai(name)}))
-    else:
-        assert tower.load_state_dict(of_text_tower(state), strict=False).missing_keys == [TOKENS]
+def test_texts(rule_made):
+    name, state = rule_made
+    entry = ENTRIES[f"{name}.text"]
+    tower = text_tower(name, state)
     loss = PromptLoss(751, tower, None, range(751), 0)
     found = of_objective(state, [f"losses.PromptLoss.{own}" for own in loss.state_dict()])
     found = {n.removeprefix("losses.PromptLoss."): tensor for n, tensor in found.items()}
@@ -127,8 +156,20 @@ def test_texts(name):
     )
 
 
-def openai(name: str) -> set[str]:
-    return {key for key, _, _ in MANIFESTS[ENTRIES[f"{name}.image"]["manifest"]]["keys"]}
+def text_tower(name: str, state: State) -> TextTower:
+    """The text tower of a file, whose tensors it takes as they are; CLIP-ReID's have no tokens."""
+    with torch.device("meta"):
+        tower = TextTower(1024 if "RN50" in name else 512)
+    if "from_openai" in name:
+        theirs = of_openai({n: t for n, t in state.items() if n in published(name)})
+        tower.load_state_dict(theirs, assign=True)
+    else:
+        found = tower.load_state_dict(of_text_tower(state), strict=False, assign=True)
+        assert found.missing_keys == [TOKENS]
+        # The words around the learned ones are in the file; a table that was asked would show.
+        none = torch.full((), torch.nan).expand_as(tower.token_embedding.weight)
+        tower.token_embedding = nn.Embedding.from_pretrained(none)
+    return tower
 
 
 @pytest.mark.parametrize("name", ["RN50", "ViT-B-16", "ViT-B-16_sie_olp"])

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from reidtools.extras import reason
+from reidtools.files import is_web_page
 
 ZIP = (b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08")
 # What the two modules and the decompressors below them raise for bytes that are not as they should.
@@ -22,16 +23,16 @@ def unpack(archive: Path, folder: Path) -> None:
     kind of file, a damaged or encrypted one, and for a member that would come to lie outside
     `folder` (a path with ``..``, an absolute one, a link that leads out); OSError for a full disk.
     """
-    with archive.open("rb") as file:
-        head = file.read(512)
-    if is_web_page(head):
+    if is_web_page(archive):
         raise ValueError(
             f"{archive.name} is a web page, not an archive: the server sent a page (a quota of "
             "Google Drive, a login) instead of the file. Try again tomorrow, or download the file "
             "in a browser and give it with --file."
         )
+    with archive.open("rb") as file:
+        zipped = file.read(4) in ZIP  # also one that is cut short
     try:
-        if head.startswith(ZIP):
+        if zipped:
             _unpack_zip(archive, folder)
         else:
             _unpack_tar(archive, folder)
@@ -48,12 +49,6 @@ def unpack(archive: Path, folder: Path) -> None:
             f"{archive.name} cannot be unpacked ({error.strerror}); make room, or choose another "
             "--root."
         ) from error
-
-
-def is_web_page(head: bytes) -> bool:
-    """Whether a file that begins with `head` is HTML."""
-    text = head.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
-    return text.startswith((b"<!doctype html", b"<html", b"<head", b"<!--"))
 
 
 def _unpack_zip(archive: Path, folder: Path) -> None:

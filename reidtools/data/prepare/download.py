@@ -1,6 +1,5 @@
 """Datasets fetched from where their authors put them: whole, checked, or not at all."""
 
-import hashlib
 import shutil
 import sys
 import tempfile
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from reidtools.data.prepare.archives import unpack
-from reidtools.files import writing_into
+from reidtools.files import sha256_of, writing_into
 from reidtools.registry import unknown
 
 
@@ -240,13 +239,10 @@ def _fetch(name: str, source: Source, work: Path) -> Path:
 def _check_sum(archive: Path, wanted: str) -> None:
     if not wanted:
         return
-    digest = hashlib.sha256()
-    with archive.open("rb") as file:
-        while piece := file.read(1 << 20):
-            digest.update(piece)
-    if digest.hexdigest() != wanted:
+    found = sha256_of(archive)
+    if found != wanted:
         raise ValueError(
-            f"{archive.name} has the SHA-256 {digest.hexdigest()}, not {wanted}: it is cut short, "
+            f"{archive.name} has the SHA-256 {found}, not {wanted}: it is cut short, "
             "or another version. Download it again, or give the sum of that version."
         )
 

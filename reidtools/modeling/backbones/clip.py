@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from reidtools.modeling.backbones.timm_models import grid_of
 from reidtools.modeling.transformer import Transformer, heads_of, resize_positions
+from reidtools.modeling.weights import read, state_of
 from reidtools.ops.recompute import again
 from reidtools.registry import BACKBONES
 
@@ -45,8 +46,6 @@ class ClipTower(nn.Module):
 
     def fetch(self) -> dict[str, Tensor]:
         """OpenAI's file, both towers, downloaded unless it lies in ~/.cache/clip."""
-        from reidtools.modeling.weights import read, state_of
-
         if not self.published.is_file():
             self.published.parent.mkdir(parents=True, exist_ok=True)
             sha = FILES[self.file]
@@ -306,8 +305,6 @@ def _count(entries: Mapping[str, Tensor], prefix: str) -> int:
     return len(numbers)
 
 
-# What `recognise` asks: the options that the tensors of a file tell, by their names in the tower,
-# and what no tensor tells, the mean and the deviation of the pictures of CLIP-ReID's ViT.
-clip_vit_b16.pixels = ([0.5] * 3, [0.5] * 3)
+# What `recognise` asks: the options that the tensors of a file tell, by their names in the tower.
 clip_rn50.options_of = _options_of_rn50
 clip_vit_b16.options_of = _options_of_vit

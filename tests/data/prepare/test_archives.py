@@ -9,10 +9,6 @@ import pytest
 from reidtools.data.prepare.archives import unpack
 
 
-def everything(folder):
-    return {str(path.relative_to(folder)) for path in folder.rglob("*")}
-
-
 def tar_of(path, member, content=b"x"):
     with tarfile.open(path, "w:gz") as file:
         member.size = len(content) if member.isreg() else 0
@@ -36,7 +32,7 @@ def test_nothing_gets_outside_the_folder(tmp_path, kind, name):
     zip_of(archive, name) if kind == "zip" else tar_of(archive, tarfile.TarInfo(name))
     with pytest.raises(ValueError, match="has a member that leads out of its folder, such as"):
         unpack(archive, target)
-    assert everything(tmp_path) == {archive.name, "in", "in/side"}
+    assert set(tmp_path.rglob("*")) == {archive, target.parent, target}
 
 
 @pytest.mark.parametrize("link", ["/etc/passwd", "../../outside"])
