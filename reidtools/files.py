@@ -37,6 +37,35 @@ def write_whole(path: Path, write: Callable[[BinaryIO], object], *, durable: boo
         raise
 
 
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold the `folder`, which is made, for this process; a ValueError if another one does.
+
+    The hold ends with the process, whatever becomes of it. Where the system has no such locks,
+    nobody is kept out.
+    """
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        yield
+        return
+    lock = make_folder(folder) / ".lock"
+    with lock.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise ValueError(
+                f"Another process is at work in {folder.absolute()}; wait for it, or choose "
+                "another folder."
+            ) from error
+        try:
+            yield
+        finally:
+            lock.unlink(missing_ok=True)
+            with suppress(OSError):  # nothing came of it, or much has
+                folder.rmdir()
+
+
 def sha256_of(path: Path) -> str:
     """The SHA-256 of a file of any size, in hexadecimal digits."""
     digest = hashlib.sha256()

@@ -5,6 +5,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch import Tensor
 from yacs.config import CfgNode
 
@@ -57,25 +58,29 @@ def text_tower(
     """The text tower for `model`: of the content of a file, `start`, else CLIP's own, else new.
 
     CLIP's own is that of MODEL.BACKBONE.PRETRAIN; it also fills in the table of tokens, which
-    `captions` need and files of CLIP-ReID lack. A new one is told.
+    `captions` need and files of CLIP-ReID lack. Without captions the table is then NaN. A new tower
+    is told.
     """
     tower, found = new_tower(cfg, model), _in_file(start)
-    lacks = not found or (captions is not None and TOKENS not in found)
-    if cfg.MODEL.BACKBONE.PRETRAIN and lacks:
+    wordless = bool(found) and TOKENS not in found
+    if cfg.MODEL.BACKBONE.PRETRAIN and (not found or (wordless and captions is not None)):
         clip = weights.pretrained(model.backbone, cfg.MODEL.BACKBONE.PRETRAIN_PATH)
-        found = {**of_openai(clip), **found}
-    if not found:
+        found, wordless = {**of_openai(clip), **found}, False
+    elif not found:
         LOGGER.warning("The text tower is new: its words mean nothing yet.")
         return tower
+    if wordless and captions is None:  # then the prompts of the file bring all the words there are
+        found[TOKENS] = torch.full_like(tower.token_embedding.weight, float("nan"))
     ours = tower.state_dict()
     wrong = [n for n in ours if n not in found or found[n].shape != ours[n].shape]
-    if wrong and not (wrong == [TOKENS] and captions is None):
+    if wrong := wrong + [name for name in found if name not in ours]:
+        why = ", and captions need its table of tokens" if wrong == [TOKENS] else ""
         raise ValueError(
-            f"The file has no text tower of the sizes in MODEL.TEXT ({weights.some(wrong)}); name "
-            "a file of CLIP itself (RN50.pt, ViT-B-16.pt) that goes with MODEL.BACKBONE.NAME, in "
-            "MODEL.BACKBONE.PRETRAIN_PATH."
+            f"The file has no text tower of the sizes in MODEL.TEXT ({weights.some(wrong)}){why}; "
+            "name a file of CLIP itself (RN50.pt, ViT-B-16.pt) that goes with MODEL.BACKBONE.NAME "
+            "in MODEL.BACKBONE.PRETRAIN_PATH, with MODEL.BACKBONE.PRETRAIN True."
         )
-    tower.load_state_dict({name: found[name] for name in ours if name not in wrong}, strict=False)
+    tower.load_state_dict(found)
     return tower
 
 
@@ -85,6 +90,4 @@ def _in_file(start: Mapping[str, Any]) -> dict[str, Tensor]:
         split = {re.sub(r"^losses\.\w+\.text\.", "", k): v for k, v in start["objective"].items()}
         return {k: v for k, v in split.items() if k not in start["objective"]}
     state = weights.state_of(dict(start))
-    if "text_projection" in state:
-        return of_openai(state)
-    return of_text_tower(state)
+    return of_openai(state) if "text_projection" in state else of_text_tower(state)

@@ -6,7 +6,11 @@ from pathlib import Path
 import pytest
 import torch
 
+import reidtools as rt
+from reidtools import build
+from reidtools.files import locked
 from reidtools.modeling.weights import read, state_of
+from reidtools.texts import new_tower
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 TINY = (
@@ -50,7 +54,11 @@ def captions(folder, of=".jpg"):
 
 
 def test_two_stages_then_nothing_left_then_a_test(at_home, type_tool):
-    code, out, err = type_tool("train_clipreid.py", *SMALL, *RN50)
+    torch.manual_seed(5)
+    tower = build.embedder(rt.get_config(CONFIGS / "clip_small.yml", RN50)).state_dict()
+    torch.save(tower, "tower.pth")
+    begin = [*RN50, "MODEL.WEIGHTS", "tower.pth"]
+    code, out, err = type_tool("train_clipreid.py", *SMALL, *begin)
     assert code == 0, err
     files = [HOME / "RN50_stage1_2.pth", HOME / "CLIP-ReID_RN50_final.pth"]
     assert all(file.is_file() for file in files)
@@ -59,11 +67,9 @@ def test_two_stages_then_nothing_left_then_a_test(at_home, type_tool):
     one, two = (state_of(read(file)) for file in files)
 
     # Stage 1 has moved nothing but the words; stage 2 nothing but the tower, the necks and heads.
-    begun = read(HOME / "stage1/0.pth")
-    for name, tensor in one.items():
-        if name.startswith("image_encoder."):
-            ours = name.replace("image_encoder.", "backbone.")
-            assert torch.equal(tensor, begun["model"][ours]), name
+    for name, tensor in tower.items():
+        theirs = name.replace("backbone.", "image_encoder.")
+        assert not name.startswith("backbone.") or torch.equal(one[theirs], tensor), name
     texts = [name for name in two if name.startswith(("text_encoder.", "prompt_learner."))]
     assert texts and all(torch.equal(one[name], two[name]) for name in texts)
     assert not torch.equal(one["image_encoder.conv1.weight"], two["image_encoder.conv1.weight"])
@@ -71,8 +77,11 @@ def test_two_stages_then_nothing_left_then_a_test(at_home, type_tool):
     assert two["classifier.weight"].shape == (4, 64) and two["prompt_learner.cls_ctx"].shape[0] == 4
     assert torch.load(files[1], weights_only=True).keys() == two.keys()  # as their code reads it
 
-    code, out, _ = type_tool("train_clipreid.py", *SMALL, *RN50)
+    code, out, _ = type_tool("train_clipreid.py", *SMALL, *begin)
     assert code == 0 and out.count("Loading from checkpoint") == 2 and "epoch 0" not in out
+    torch.save({**tower, "heads.neck.bias": tower["heads.neck.bias"] + 1}, "tower.pth")
+    code, _, err = type_tool("train_clipreid.py", *SMALL, *begin)
+    assert code == 1 and "began with other weights or captions" in err
 
     code, out, err = type_tool("test_clipreid.py", *SMALL, *RN50)
     assert code == 0, err
@@ -92,13 +101,12 @@ def test_two_stages_then_nothing_left_then_a_test(at_home, type_tool):
 
 
 def test_only_the_words_of_stage_1_are_trained(at_home):
-    import reidtools as rt
     from reidtools.api.training import _data, _trainer
 
     files = CONFIGS / "clip_small.yml"
     cfg = rt.get_config(files, RN50, fragment=CONFIGS / "clip_prompts.yml", stage=1)
     samples, captions, _ = _data(cfg)
-    trainer = _trainer(cfg, samples, captions, torch.device("cpu"), fresh=True)
+    trainer = _trainer(cfg, samples, captions, torch.device("cpu"))
     before = {n: w.clone() for n, w in trainer.model.state_dict().items()}
     texts = {n: w.clone() for n, w in trainer.objective.state_dict().items()}
     assert trainer._weight_names() == ["objective.losses.PromptLoss.context"]
@@ -110,19 +118,81 @@ def test_only_the_words_of_stage_1_are_trained(at_home):
     assert moved == ["losses.PromptLoss.context"]
 
 
-def test_a_stopped_stage_goes_on_and_another_config_is_refused(at_home, type_tool):
-    type_tool("train_clipreid.py", *SMALL, *RN50, "--only", "1")
+def test_a_stopped_stage_goes_on_and_another_config_is_refused(at_home, type_tool, monkeypatch):
+    monkeypatch.setattr("reidtools.api.training.FROZEN_PAUSE", -1)
+    period = ["SOLVER.STAGE1.CHECKPOINT_PERIOD", "1"]
+    type_tool("train_clipreid.py", *SMALL, *RN50, *period, "--only", "1")
     code, _, err = type_tool("train_clipreid.py", *SMALL, *RN50, "SEED", "5")
     assert code == 1 and "is of another config: SEED was 1, is 5" in err
     assert not (HOME / "stage2").exists()
-    # As if stage 1 had died after its first epoch.
+
+    # As if it had died before its file was written: there is nothing left to train.
+    whole = state_of(read(HOME / "RN50_stage1_2.pth"))
+    (HOME / "RN50_stage1_2.pth").unlink()
+    code, out, _ = type_tool("train_clipreid.py", *SMALL, *RN50, "--only", "1")
+    assert code == 0 and "trained to its end" in out and "epoch 1/1" not in out
+    again = state_of(read(HOME / "RN50_stage1_2.pth"))
+    assert all(torch.equal(whole[name], again[name]) for name in whole)
+
+    # As if it had died after its first epoch: it ends as if it had not.
     (HOME / "RN50_stage1_2.pth").unlink()
     (HOME / "stage1/1_last.pth").unlink()
+    (HOME / "stage1/1.pth").unlink()
     code, _, err = type_tool("train_clipreid.py", *SMALL, *RN50, "--only", "1", "SEED", "5")
     assert code == 1 and "stage1 is of another config" in err
     code, out, _ = type_tool("train_clipreid.py", *SMALL, *RN50, "--only", "1")
     assert code == 0 and "Resuming" in out and "epoch 1/1" in out and "epoch 0/1" not in out
-    assert (HOME / "RN50_stage1_2.pth").is_file()
+    again = state_of(read(HOME / "RN50_stage1_2.pth"))
+    assert all(torch.equal(whole[name], again[name]) for name in whole)
+
+
+def test_two_trainings_do_not_share_a_folder(at_home, type_tool):
+    with locked(HOME):
+        code, _, err = type_tool("train_clipreid.py", *SMALL, *RN50)
+    assert code == 1 and "Another process is at work" in err and not HOME.exists()
+    code, _, err = type_tool("train_clipreid.py", *SMALL, *RN50, "EXP_NAME", "../x")
+    assert code == 1 and "cannot name a folder" in err
+
+
+def test_the_text_tower_comes_from_the_file_whole_or_not_at_all(at_home, type_tool):
+    cfg = rt.get_config(CONFIGS / "clip_small.yml", RN50)
+    model = build.embedder(cfg)
+    images = {n.replace("backbone.", "visual."): t for n, t in model.state_dict().items()}
+    images = {n: t for n, t in images.items() if n.startswith("visual.")}
+    words = [*RN50, "--only", "1", "SOLVER.STAGE1.MAX_EPOCH", "1"]
+    torch.save(images | new_tower(cfg, model).state_dict(), "clip.pt")
+    theirs = torch.load("clip.pt")["text_projection"]
+    for n, key in enumerate(("MODEL.WEIGHTS", "MODEL.BACKBONE.PRETRAIN_PATH")):
+        more = [key, "clip.pt", "MODEL.BACKBONE.PRETRAIN", str(n == 1), "OUTPUT_DIR", f"run{n}"]
+        code, _, err = type_tool("train_clipreid.py", *SMALL, *words, *more)
+        assert code == 0 and "text tower is new" not in err, err
+        made = state_of(read(f"run{n}/RN50_stage1_1.pth"))
+        assert torch.equal(made["text_encoder.text_projection"], theirs)
+    more = ["MODEL.BACKBONE.PRETRAIN_PATH", "clip.pt", "MODEL.BACKBONE.PRETRAIN", "True"]
+    torch.save(images, "clip.pt")
+    code, _, err = type_tool("train_clipreid.py", *SMALL, *words, *more)
+    assert code == 1 and "no text tower of the sizes in MODEL.TEXT" in err
+    deep = rt.get_config(CONFIGS / "clip_small.yml", [*RN50, "MODEL.TEXT.LAYERS", "2"])
+    torch.save(images | new_tower(deep, model).state_dict(), "clip.pt")
+    code, _, err = type_tool("train_clipreid.py", *SMALL, *words, *more)
+    assert code == 1 and "resblocks.1" in err
+
+
+def test_prompts_are_of_these_people_and_this_template(at_home, type_tool):
+    type_tool("train_clipreid.py", *SMALL, *RN50, "--only", "1")
+    made = HOME / "RN50_stage1_2.pth"
+    words = [*RN50, "--only", "2", "MODEL.WEIGHTS", made, "OUTPUT_DIR", "other"]
+    template = ["MODEL.LOSSES.PromptLoss.TEMPLATE", "A photo of a X X X X car on a road."]
+    code, _, err = type_tool("train_clipreid.py", *SMALL, *words, *template)
+    assert code == 1 and "was learned with the TEMPLATE 'A photo of a X X X X person.'" in err
+    (at_home / "datasets/others").unlink(missing_ok=True)
+    (at_home / "datasets/others").symlink_to("toy")
+    code, _, err = type_tool("train_clipreid.py", *SMALL, *words, "DATASETS.NAMES", "others")
+    assert code == 1 and "prompts of the people of toy" in err, err
+    # An option of the network that a file is of may be typed without naming the network.
+    after = ["MODEL.WEIGHTS", made, "MODEL.HEADS.NECK_FEAT", "after"]
+    code, _, err = type_tool("test_clipreid.py", *after)
+    assert code == 0, err
 
 
 def test_stage_2_needs_prompts_of_these_people(at_home, type_tool):
@@ -186,6 +256,7 @@ def test_the_image_tower_as_onnx(at_home, type_tool):
     session = onnxruntime.InferenceSession(str(file))
     names = [value.name for value in session.get_inputs()]
     assert names == ["images", "camera_label"]
+    assert all(isinstance(value.shape[0], str) for value in session.get_inputs())  # any batch
     code, out, err = type_tool("test.py", "MODEL.WEIGHTS", file)
     assert code == 0, err
     code, torchs, err = type_tool("test_clipreid.py", *VIT_FILE, *VIT)

@@ -14,13 +14,13 @@ from reidtools.config.clip_file import CLIP
 from reidtools.engine import checkpoints, logbook
 from reidtools.evaluation import Report
 from reidtools.export.formats import require_onnx
-from reidtools.files import make_folder
+from reidtools.files import locked, sha256_of
 from reidtools.modeling import weights
 from reidtools.modeling.clip_files import as_published
 
 LOGGER = logging.getLogger("reidtools")
 NAMES = {ours: theirs for theirs, ours in CLIP.items()}
-LAST = "stage2"
+ONLY, LAST = {"stage0": "CaptionLoss", "stage1": "PromptLoss"}, "stage2"
 # What may change between two calls without making it another training.
 FREE = (
     *("LOG.", "TEST.", "OUTPUT_DIR", "RESUME", "EXP_NAME", "MODEL.WEIGHTS", "MODEL.DEVICE"),
@@ -40,36 +40,61 @@ def train_clipreid(stages: Sequence[CfgNode], *, export: bool = False) -> Report
     authors' code writes, in its layout: ``RN50_stage1_60.pth``, ``CLIP-ReID_RN50_final.pth``. With
     `export` the image tower is written as ONNX as well.
 
-    None where there was nothing left to train.
+    None where there was nothing left to train. ValueError where another process trains there.
     """
     logbook.set_up_logging()
     if export:
         require_onnx()
-    report, source, folder = None, "", Path()
-    for cfg in stages:
-        folder = clipreid_folder(cfg)
-        file, run = folder / file_name(cfg), folder / cfg.LOG.STAGE
-        cfg = _of_stage(cfg, source, run)
-        if file.is_file():
-            _check_same(file, weights.read(file).get("config", ""), cfg)
-            LOGGER.info("Loading from checkpoint %s: %s is done.", file, cfg.LOG.STAGE)
-        else:
-            if run.is_dir() and (run / "config.yml").is_file():
-                _check_same(run, (run / "config.yml").read_text(encoding="utf-8"), cfg)
-            make_folder(folder)
-            LOGGER.info("%s, %d epochs, for %s", cfg.LOG.STAGE, cfg.SOLVER.MAX_EPOCH, file)
-            report = run_training(cfg)
-            _publish(run, file, cfg)
-        source = str(file)
+        if stages[-1].LOG.STAGE != LAST:
+            raise ValueError("--export writes the image tower of stage 2; let that be trained.")
+    report, source = None, ""
+    with locked(clipreid_folder(stages[0])):
+        for cfg in stages:
+            file = clipreid_folder(cfg) / file_name(cfg)
+            report = _train_stage(_of_stage(cfg, source), file) or report
+            source = str(file)
     if export:
         final = configs.load("", ["MODEL.WEIGHTS", source], base=brought(source))
         export_model(final, source.removesuffix(".pth") + "_onnx_format.onnx")
     return report
 
 
+def _train_stage(cfg: CfgNode, file: Path) -> Report | None:
+    """Train what the stage of `cfg` lacks and write its `file`; None if that is there already."""
+    run, beginning = Path(cfg.OUTPUT_DIR), _beginning(cfg)
+    if file.is_file():
+        made = weights.read(file)
+        _check_same(file, made.get("config", ""), cfg)
+        if made.get("beginning", beginning) != beginning:
+            raise ValueError(
+                f"{file} began with other weights or captions than there are now; delete it and "
+                f"{run} to train anew, or choose another OUTPUT_DIR or EXP_NAME."
+            )
+        LOGGER.info("Loading from checkpoint %s: %s is done.", file, cfg.LOG.STAGE)
+        return None
+    if (run / "config.yml").is_file():
+        _check_same(run, (run / "config.yml").read_text(encoding="utf-8"), cfg)
+    LOGGER.info("%s, %d epochs, for %s", cfg.LOG.STAGE, cfg.SOLVER.MAX_EPOCH, file)
+    last = checkpoints.latest_checkpoint(run)
+    done = bool(last) and weights.read(last).get("epoch") == cfg.SOLVER.MAX_EPOCH - 1
+    if done:
+        LOGGER.info("%s has been trained to its end.", run)
+    report = Report() if done else run_training(cfg)
+    _publish(run, file, cfg, beginning)
+    return report
+
+
+def _beginning(cfg: CfgNode) -> str:
+    """What a stage begins with besides its config: the sums of its weights and captions."""
+    paths = [path for path in (cfg.MODEL.WEIGHTS, cfg.DATASETS.CAPTIONS) if path]
+    return " ".join(sha256_of(Path(path)) for path in paths if Path(path).is_file())
+
+
 def clipreid_folder(cfg: CfgNode) -> Path:
     """Where the files of such a training lie; see `train_clipreid`."""
-    return Path(cfg.OUTPUT_DIR) if cfg.OUTPUT_DIR else run_parent(cfg) / cfg.EXP_NAME
+    if cfg.OUTPUT_DIR:
+        return Path(cfg.OUTPUT_DIR)
+    return checkpoints.named_run(cfg.EXP_NAME, run_parent(cfg)) if cfg.EXP_NAME else run_parent(cfg)
 
 
 def with_final(cfg: CfgNode) -> CfgNode:
@@ -98,9 +123,15 @@ def file_name(cfg: CfgNode) -> str:
     return f"{NAMES[name]}_{stage}_{cfg.SOLVER.MAX_EPOCH}.pth"
 
 
-def _of_stage(cfg: CfgNode, source: str, run: Path) -> CfgNode:
-    """`cfg` as the run of a stage, which begins with the file `source`, or goes on in `run`."""
+def _of_stage(cfg: CfgNode, source: str) -> CfgNode:
+    """`cfg` as the run of a stage, which begins with the file `source` or goes on.
+
+    Before stage 2 there is one loss only, whatever others are asked for.
+    """
+    run = clipreid_folder(cfg) / cfg.LOG.STAGE
     values = {"OUTPUT_DIR": str(run), "RESUME": checkpoints.AUTO if run.is_dir() else ""}
+    if only := ONLY.get(cfg.LOG.STAGE):
+        values |= {f"MODEL.LOSSES.{name}.WEIGHT": 0.0 for name in cfg.MODEL.LOSSES if name != only}
     return configs.changed(cfg, {**values, "MODEL.WEIGHTS": source or cfg.MODEL.WEIGHTS})
 
 
@@ -116,16 +147,17 @@ def _check_same(made: Path, before: str, cfg: CfgNode) -> None:
     ]
     if other:
         raise ValueError(
-            f"{made} is of another config: {'; '.join(other[:4])}. Delete it to train anew, choose "
-            "another OUTPUT_DIR or EXP_NAME, or go back to its config."
+            f"{made} is of another config: {'; '.join(other[:4])}. Delete the file and the folder "
+            "of this stage to train it anew, choose another OUTPUT_DIR or EXP_NAME, or go back to "
+            "its config."
         )
 
 
-def _publish(run: Path, file: Path, cfg: CfgNode) -> None:
+def _publish(run: Path, file: Path, cfg: CfgNode, beginning: str) -> None:
     """Write what the finished `run` has learned in the layout of CLIP-ReID."""
     last = checkpoints.latest_checkpoint(run)
     assert last, f"{run} has trained and kept nothing"
     state = as_published(weights.read(last), tokens=cfg.LOG.STAGE != LAST)
     text = (run / "config.yml").read_text(encoding="utf-8")
-    checkpoints.save(weights.with_notes(state, config=text), file)
+    checkpoints.save(weights.with_notes(state, config=text, beginning=beginning), file)
     LOGGER.info("Written: %s", file)

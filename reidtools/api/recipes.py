@@ -39,7 +39,14 @@ def get_config(
     logbook.set_up_logging()  # translations are told, and belong into the run's log
     files = [path] if isinstance(path, str | Path) else list(path)
     files = [file for file in files if file]
-    cfg, notes = configs.resolve([*files, fragment], overrides, stage=stage)
+    try:
+        cfg, notes = configs.resolve([*files, fragment], overrides, stage=stage)
+    except (LookupError, ValueError):
+        typed = configs.pairs(overrides).get("MODEL", {}).get("WEIGHTS")
+        if files or not typed or not Path(typed).is_file():
+            raise
+        # The options may be those of the network that the weights are of.
+        cfg, notes = configs.resolve(fragment, overrides, brought(typed), stage)
     start = _start(cfg, files)
     source = start or ("" if files else cfg.MODEL.WEIGHTS)
     there = bool(source) and Path(source).is_file()

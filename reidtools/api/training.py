@@ -1,6 +1,7 @@
 """Training: a run from its data to its last checkpoint."""
 
 import logging
+import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, closing, nullcontext
 from functools import partial
@@ -11,7 +12,7 @@ import torch
 from yacs.config import CfgNode
 
 from reidtools import assess, build, reports, texts
-from reidtools.api.recipes import run_parent
+from reidtools.api.recipes import recipe, run_parent
 from reidtools.api.testing import seeded_device, test_names, warn
 from reidtools.api.text_maps import text_maps
 from reidtools.config import load as configs
@@ -24,11 +25,13 @@ from reidtools.engine import checkpoints, environment, logbook, tracking
 from reidtools.engine.objective import Objective
 from reidtools.engine.trainer import Trainer
 from reidtools.evaluation import Report
+from reidtools.files import write_whole
 from reidtools.modeling import weights
 from reidtools.modeling.clip_files import of_objective
 
 LOGGER = logging.getLogger("reidtools")
 LOSSES = "Losses on test people"
+FROZEN_PAUSE = 60  # seconds between checkpoints of a run whose model is frozen
 
 
 def train(cfg: CfgNode) -> Report:
@@ -59,14 +62,13 @@ def run_training(cfg: CfgNode, published: Callable[[int], Path] | None = None) -
             "for those of another; name one in DATASETS.NAMES, or set SIE_CAMERA False."
         )
     cfg = configs.with_cameras(cfg, 1 + max(sample.camid for sample in samples))
-    trainer = _trainer(cfg, samples, captions, device, fresh=not start)
-    best = {"epoch": -1, "mAP": -1.0}
-    if start:
-        best = _continue(cfg, trainer, start)
+    resumed = _resumed(start) if start else {}
+    trainer = _trainer(cfg, samples, captions, device, resumed)
+    best = _continue(cfg, trainer, start, resumed) if start else {"epoch": -1, "mAP": -1.0}
 
     run = _run_folder(wanted, start, parent, again=bool(cfg.RESUME))
     logbook.log_to(run / "log.txt")
-    (run / "config.yml").write_text(configs.dump(cfg), encoding="utf-8")
+    write_whole(run / "config.yml", lambda file: file.write(configs.dump(cfg).encode()))
     if run.name == "checkpoints" and run.parent.parent.name == "runs":  # as the MARS document
         resolved = run.with_name("config_resolved.yaml")
         resolved.write_text(configs.dump(cfg), encoding="utf-8")
@@ -80,8 +82,9 @@ def run_training(cfg: CfgNode, published: Callable[[int], Path] | None = None) -
         about = {"epoch": cfg.SOLVER.MAX_EPOCH - 1, "best": best}
         reports.write_report(cfg, report, run, about)
         files = "\n".join(f"  {path}" for path in sorted({*run.iterdir(), *keeper.written}))
-        epoch, highest = best["epoch"], best["mAP"]
-        LOGGER.info("Best mAP %.2f after epoch %d. Written:\n%s", highest, epoch, files)
+        if not trainer.frozen:
+            LOGGER.info("Best mAP %.2f after epoch %d.", best["mAP"], best["epoch"])
+        LOGGER.info("Written:\n%s", files)
     return report
 
 
@@ -109,6 +112,7 @@ def _loop(
     )
     draw = text_maps(trainer.objective, keeper.run, cfg.LOG.TEXT_MAPS)
     report, period, last = Report(), cfg.TEST.EVAL_PERIOD, cfg.SOLVER.MAX_EPOCH - 1
+    kept = time.monotonic()
     with closing(log):
         for progress in trainer:
             log.write(progress)
@@ -116,9 +120,13 @@ def _loop(
             if not progress.epoch_done:
                 continue
             epoch = progress.epoch
+            # Of a frozen model an epoch is short, and nothing about it is new to a test.
+            if trainer.frozen and epoch < last and time.monotonic() - kept < FROZEN_PAUSE:
+                continue
             state = trainer.state_dict() | {"best": best, "config": configs.dump(cfg)}
             keeper.keep(state, epoch, final=epoch == last)  # before the test, which may fail
-            if not (epoch == last or (period and epoch % period == 0)):
+            kept = time.monotonic()
+            if trainer.frozen or not (epoch == last or (period and epoch % period == 0)):
                 continue
             report = assess.report_on(cfg, trainer.model, batches, trainer.amp, final=False)
             for name, own in drawn.items():
@@ -173,10 +181,14 @@ def _trainer(
     samples: list[Sample],
     captions: texts.Captions | None,
     device: torch.device,
-    *,
-    fresh: bool,
+    resumed: Mapping[str, Any] | None = None,
 ) -> Trainer:
-    """Everything that training needs; a `fresh` one has the weights that it begins with."""
+    """Everything that training needs, with the weights that it begins with.
+
+    Where a checkpoint is `resumed` only the model has its weights, in time to be embedded once;
+    what else is in it is the caller's to load.
+    """
+    fresh = not resumed
     source = cfg.MODEL.WEIGHTS if fresh else ""
     start = weights.read(source) if source else {}
     model = build.embedder(cfg, pretrain=fresh and not source).to(device)
@@ -189,8 +201,10 @@ def _trainer(
             LOGGER.info("Weights: %s", fitted)
         else:
             LOGGER.warning("%s", fitted.details())
-    if fresh:
-        _load_objective(objective, start, source)
+    if resumed:
+        weights.fit(model, resumed["model"])
+    else:
+        _load_objective(cfg, objective, start, source)
     generator = torch.Generator().manual_seed(cfg.SEED)
     looks = build.features_of(cfg, model, objective, samples, device)
     batches: Batches | CachedBatches
@@ -201,7 +215,9 @@ def _trainer(
     return build.trainer(cfg, model, objective, batches, generator)
 
 
-def _load_objective(objective: Objective, start: Mapping[str, Any], source: str) -> None:
+def _load_objective(
+    cfg: CfgNode, objective: Objective, start: Mapping[str, Any], source: str
+) -> None:
     """Put what the file `source` has for losses into them: prompts, classifiers of the same people.
 
     A loss may have parts that must come from there; a ValueError says so if they do not.
@@ -213,10 +229,16 @@ def _load_objective(objective: Objective, start: Mapping[str, Any], source: str)
     for name, loss in objective.losses.items():
         for entry in getattr(loss, "must_be_loaded", ()):
             entry = f"losses.{name}.{entry}"
-            if entry in other:
+            if entry in other and len(found[entry]) != len(own[entry]):
                 raise ValueError(
                     f"{source} has prompts of {len(found[entry])} people, and the training set has "
                     f"{len(own[entry])}; learn prompts of these people first, with stage 1."
+                )
+            if entry in other:
+                raise ValueError(
+                    f"{source} has prompts of {tuple(found[entry].shape)} words and values, not "
+                    f"{tuple(own[entry].shape)}; use the TEMPLATE and MODEL.TEXT they were "
+                    "learned with."
                 )
             if entry not in loaded:
                 raise ValueError(
@@ -224,11 +246,32 @@ def _load_objective(objective: Objective, start: Mapping[str, Any], source: str)
                     f"{source or 'MODEL.WEIGHTS, which is empty,'} has none; train stage 1 first "
                     "(tools/train_clipreid.py does both) and name its file in MODEL.WEIGHTS."
                 )
+    if "losses.PromptLoss.prefix" in loaded:
+        _check_prompts(cfg, start, source)
     if other:
         LOGGER.warning("Of other people, hence new here: %s", weights.some(other))
     if loaded:
         objective.load_state_dict(loaded, strict=False)
         LOGGER.info("Losses: %d tensors are those of %s", len(loaded), source)
+
+
+def _check_prompts(cfg: CfgNode, start: Mapping[str, Any], source: str) -> None:
+    """Raise a ValueError if the prompts of a file that says it are of other people or words."""
+    before = recipe(start)
+    if not before:
+        return
+    then, now = before["MODEL"]["LOSSES"].get("PromptLoss", {}), cfg.MODEL.LOSSES.PromptLoss
+    names = before["DATASETS"]["NAMES"]
+    if not now.LEARN and names != cfg.DATASETS.NAMES:
+        raise ValueError(
+            f"{source} has prompts of the people of {', '.join(names)}; learn those of "
+            f"{', '.join(cfg.DATASETS.NAMES)} first, with stage 1."
+        )
+    if then.get("TEMPLATE", now.TEMPLATE) != now.TEMPLATE:
+        raise ValueError(
+            f"{source} was learned with the TEMPLATE {then['TEMPLATE']!r}, not {now.TEMPLATE!r}; "
+            "use the same, or learn anew from CLIP's own weights."
+        )
 
 
 def _tracker(cfg: CfgNode, run: Path) -> AbstractContextManager[tracking.Tracker | None]:
@@ -258,8 +301,8 @@ def _run_folder(wanted: str, start: Path | None, parent: Path, *, again: bool) -
     return run
 
 
-def _continue(cfg: CfgNode, trainer: Trainer, start: Path) -> dict[str, Any]:
-    """Put the state of `start` into `trainer`; returns its best figure so far."""
+def _resumed(start: Path) -> dict[str, Any]:
+    """What the checkpoint `start` holds; a ValueError if training cannot go on from it."""
     try:
         state = weights.read(start)
     except ValueError as error:
@@ -270,6 +313,11 @@ def _continue(cfg: CfgNode, trainer: Trainer, start: Path) -> dict[str, Any]:
             f"{start} holds a model only, so training cannot go on from it; start a new run with "
             "MODEL.WEIGHTS, or resume from an <epoch>.pth."
         )
+    return state
+
+
+def _continue(cfg: CfgNode, trainer: Trainer, start: Path, state: dict[str, Any]) -> dict[str, Any]:
+    """Put the `state` in `start` into `trainer`; returns its best figure so far."""
     for key, (then, now) in configs.differences(state["config"], cfg).items():
         if key not in ("RESUME", "OUTPUT_DIR", "EXP_NAME") and not key.startswith("LOG."):
             LOGGER.warning("%s was %s in the checkpoint, is %s", key, then, now)

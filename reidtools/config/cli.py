@@ -146,6 +146,14 @@ def main(run) -> None:
             raise  # Python's own; ours, for an extra that is not installed, names no module
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
+    except RuntimeError as error:
+        if not isinstance(error.__context__, KeyboardInterrupt):
+            raise
+        _stop()  # while torch was writing a file, whose end it then missed
     except KeyboardInterrupt:
-        print("stopped", file=sys.stderr)
-        sys.exit(130)
+        _stop()
+
+
+def _stop() -> None:
+    print("stopped", file=sys.stderr)
+    sys.exit(130)

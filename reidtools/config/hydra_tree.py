@@ -28,7 +28,10 @@ def read_hydra(path: str | Path, notes: list[str]) -> Tree:
     for what only Hydra itself could fill in.
     """
     path = Path(path)
-    flat = flatten(_composed(path, path.parent))
+    try:
+        flat = flatten(_composed(path, path.parent))
+    except RecursionError as error:
+        raise ValueError(f"{path} leads back to itself; break the circle of its files.") from error
     flat = {key: value for key, value in flat.items() if key.split(".")[0] != "hydra"}
     return Words({key: _resolved(key, flat) for key in flat}, notes).tree()
 

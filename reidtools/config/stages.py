@@ -5,7 +5,7 @@ from typing import Any
 from reidtools.config.clip_training import rate
 from reidtools.config.trees import Tree
 
-STAGES = ("STAGE1", "STAGE2")
+STAGES = ("STAGE0", "STAGE1", "STAGE2")
 
 
 def split_stages(tree: Tree, stage: int, notes: list[str]) -> tuple[Tree, Tree]:

@@ -92,7 +92,10 @@ def load_onnx(path: Path) -> Callable[..., Tensor]:
     import onnx
 
     onnx.checker.check_model(str(path), full_check=True)
-    return OnnxNetwork(path)
+    network = OnnxNetwork(path)
+    if network.batch:
+        raise ValueError(f"it is fixed to batches of {network.batch}")
+    return network
 
 
 def write_torchscript(network: nn.Module, inputs: Inputs, about: About, opset: int) -> bytes:

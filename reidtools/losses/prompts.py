@@ -57,7 +57,12 @@ class PromptLoss(nn.Module):
         redraw: int = 0,
     ):
         super().__init__()
-        if temperature <= 0 or not 0 <= epsilon < 1 or not 0 <= caption_prob <= 1 or redraw < 0:
+        if (
+            not 0 < temperature < float("inf")
+            or not 0 <= epsilon < 1
+            or not 0 <= caption_prob <= 1
+            or redraw < 0
+        ):
             raise ValueError(
                 f"temperature {temperature} must be above 0, epsilon {epsilon} a share below 1, "
                 f"caption_prob {caption_prob} a share, and redraw {redraw} a number of epochs."
@@ -69,6 +74,8 @@ class PromptLoss(nn.Module):
         tokens = text.tokenize([template])  # (1, context_length)
         begin, words = _learned(tokens[0].tolist(), text.tokenize(["X"])[0, 1].item(), template)
         self.end = int(tokens.argmax())
+        if self.end < begin + words:
+            raise ValueError(f"The template {template!r} ends before its words; write it anew.")
         with torch.no_grad():
             embedded = text.token_embedding(tokens)  # (1, context_length, width)
         self.prefix: Tensor
@@ -109,7 +116,7 @@ class PromptLoss(nn.Module):
             loss = supcon(joint, texts, pids, pids, self.temperature)
             loss = loss + supcon(texts, joint, pids, pids, self.temperature)
         else:
-            texts = self._of_classes(amp)
+            texts = self._of_classes()
             best = (joint @ texts.T).argmax(1)
             loss = image_to_text(joint, texts, pids, self.epsilon)
         self.figures = {"top1_text": (best == pids).float().mean()}
@@ -127,7 +134,7 @@ class PromptLoss(nn.Module):
         """The text (N, D) of pictures by their places: its caption if it has one, else a prompt."""
         people = torch.tensor([self.labels[i] for i in index], device=self.context.device)
         if not self.learn:
-            return self._of_classes(None)[people]
+            return self._of_classes()[people]
         return self._of_pictures(people, torch.as_tensor(index, device=people.device), None)
 
     def of_each_person(self) -> tuple[Tensor, list[bool]]:
@@ -155,7 +162,7 @@ class PromptLoss(nn.Module):
             people, place = pids.unique(return_inverse=True)
             return self.prompts(people, amp)[place]
         if self.encoded is None:
-            self.encoded = self._encode(list(self.drawn.values()), amp)
+            self.encoded = self._encode(list(self.drawn.values()))
             of = {place: row for row, place in enumerate(self.drawn)}
             numbers = [of.get(place, -1) for place in range(len(self.labels))]
             self.row = torch.tensor(numbers, device=pids.device)  # of `encoded`; -1: a prompt
@@ -167,22 +174,20 @@ class PromptLoss(nn.Module):
         return texts.index_copy(0, (rows < 0).nonzero()[:, 0], self.prompts(people, amp)[place])
 
     @torch.no_grad()
-    def _of_classes(self, amp: torch.dtype | None) -> Tensor:
+    def _of_classes(self) -> Tensor:
         """(C, D), encoded once: the caption that was drawn for a person, else the prompt."""
         if self.classes is None:
             everyone = torch.arange(len(self.context), device=self.context.device)
-            self.classes = self.prompts(everyone, amp)
+            self.classes = self.prompts(everyone)
             if self.drawn:
-                self.classes[list(self.drawn)] = self._encode(list(self.drawn.values()), amp)
+                self.classes[list(self.drawn)] = self._encode(list(self.drawn.values()))
         return self.classes
 
     @torch.no_grad()
-    def _encode(self, texts: list[str], amp: torch.dtype | None) -> Tensor:
-        device = self.context.device
+    def _encode(self, texts: list[str]) -> Tensor:
+        """(N, D), in full precision whatever the run has: this is done once and kept."""
         parts = [self.text.read(texts[i : i + CHUNK]) for i in range(0, len(texts), CHUNK)]
-        with torch.autocast(device.type, amp, enabled=amp is not None):
-            found = [self.text.encode(part).float() for part in parts]
-        return torch.cat(found) if found else torch.empty(0, device=device)
+        return torch.cat([self.text.encode(part).float() for part in parts])
 
     def _draw(self) -> None:
         """Draw the captions of this epoch, the same in a run that is resumed; encode them later."""

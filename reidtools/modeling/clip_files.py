@@ -30,15 +30,16 @@ TOKENS = "token_embedding.weight"  # no file of theirs has it; captions need it
 def as_published(state: Mapping[str, Any], *, tokens: bool) -> dict[str, Tensor]:
     """The model and the objective in the `state` of a trainer, with the names of CLIP-ReID.
 
-    Without `tokens` the table of the text tower's tokens is left out, as in their files. What they
-    have no name for is left out as well.
+    Without `tokens` the table of the text tower's tokens is left out, as in their files, and so is
+    one that is not known, and what they have no name for.
     """
     found = {}
     for part in ("model", "objective"):
         for name, tensor in state[part].items():
             name = f"{part}.{name}"
             pair = next((p for p in OURS_TO_THEIRS if name.startswith(p[0])), None)
-            if pair and (tokens or not name.endswith(TOKENS)):
+            known = tokens and not tensor.isnan().any() if name.endswith(TOKENS) else True
+            if pair and known:
                 found[pair[1] + name.removeprefix(pair[0])] = tensor
     return found
 

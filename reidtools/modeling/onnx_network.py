@@ -25,10 +25,10 @@ class OnnxNetwork(nn.Module):
 
     Where the file takes cameras as well it is `by_camera`, and camids (B,) may be given; -1, or
     none at all, are cameras not known. It cannot be trained. Any B will do, also where the file is
-    fixed to another one. `size` is the height and width the file is fixed to, None if it takes
-    several; `metadata` is what its writer says of it. `fingerprint` is the one in `metadata`, so
-    that a network and its exported file are one model; of a file without it, or whose metadata say
-    that its weights were rounded, it is the SHA-256.
+    fixed to another one. `batch` is the one it is fixed to, or None, `size` the height and width
+    the file is fixed to, None if it takes several; `metadata` is what its writer says of it.
+    `fingerprint` is the one in `metadata`, so that a network and its exported file are one model;
+    of a file without it, or whose metadata say that its weights were rounded, it is the SHA-256.
 
     `device` is where it runs: the CPU, on as many threads as torch has now, or CUDA, which takes
     the package onnxruntime-gpu. Raises ImportError without onnxruntime, FileNotFoundError, and
@@ -43,7 +43,7 @@ class OnnxNetwork(nn.Module):
         self.name = path.name
         self._session = _session(path, torch.device(device))
         self.metadata = _metadata(self._session)
-        self._input, self._kind, self._batch, self.size = self._what_it_takes()
+        self._input, self._kind, self.batch, self.size = self._what_it_takes()
         self._output, self.dim = self._what_it_gives()
         self.fingerprint = self._own_fingerprint() or sha256_of(path)
 
@@ -70,7 +70,7 @@ class OnnxNetwork(nn.Module):
 
     def _run(self, pictures: np.ndarray, camids: np.ndarray) -> np.ndarray:
         """The first output, float32, of pictures in the kind of numbers the file takes."""
-        step = self._batch or len(pictures)
+        step = self.batch or len(pictures)
         found = []
         for start in range(0, len(pictures), step):
             part = pictures[start : start + step]
@@ -115,7 +115,7 @@ class OnnxNetwork(nn.Module):
             LOGGER.info("%s has several outputs (%s): the first is taken.", self.name, names)
         self._output, shape = outputs[0].name, outputs[0].shape
         if len(shape) != 2 or not isinstance(shape[1], int):  # the file does not say: try it
-            black = torch.zeros(self._batch or 1, 3, *(self.size or (256, 128)), dtype=self._kind)
+            black = torch.zeros(self.batch or 1, 3, *(self.size or (256, 128)), dtype=self._kind)
             shape = self._run(black.numpy(), np.full(len(black), -1)).shape
             if len(shape) != 2:
                 raise ValueError(

@@ -9,7 +9,7 @@ from reidtools.ops.recompute import again
 
 def heads_of(width: int) -> int:
     """How many heads an attention has: one for 64 values, as in all of CLIP's files."""
-    if width % 64 and width > 64:
+    if width < 1 or (width % 64 and width > 64):
         raise ValueError(f"A width of {width} cannot be shared by heads of 64; change WIDTH.")
     return max(1, width // 64)
 

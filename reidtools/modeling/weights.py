@@ -19,11 +19,16 @@ import torch
 from torch import Tensor, nn
 
 from reidtools.extras import reason
-from reidtools.files import is_web_page
+from reidtools.files import is_web_page, sha256_of
 from reidtools.modeling.embedder import Embedder
 from reidtools.modeling.layouts import layout_of, translate
 
 NOTES = "reidtools"
+# OpenAI's own files of CLIP: name -> SHA-256.
+CLIP_FILES = {
+    "RN50.pt": "afeb0e10f9e5a86da6080e35cf09123aca3b358a0c3e3b6c78a7b63bc04b6762",
+    "ViT-B-16.pt": "5806e77cd80f8b59890b7e101eabd078d9fb84e6937f9e85e4ecb61988df416f",
+}
 
 
 def read(path: str | Path) -> dict[str, Any]:
@@ -48,8 +53,8 @@ def read(path: str | Path) -> dict[str, Any]:
             "a login) instead of the file. Delete it and download it again, or in a browser."
         )
     what = _program(path)
-    if what == "TorchScript" and (state := _of_clip(path)):
-        return {"state_dict": state}
+    if what == "TorchScript" and sha256_of(path) in CLIP_FILES.values():
+        return {"state_dict": _of_clip(path)}
     if what:
         raise ValueError(
             f"{path} is a file of {what}, which runs as it is, and no file of weights; name the "
@@ -70,8 +75,10 @@ def read(path: str | Path) -> dict[str, Any]:
         ) from error
     if not isinstance(content, dict) or not state_of(content):
         raise ValueError(f"{path} holds no tensors with names; give a file with a state dict.")
-    if notes := getattr(content, "_metadata", {}).get(NOTES):
-        return {"state_dict": content, **notes}
+    about = getattr(content, "_metadata", None)
+    notes = about.get(NOTES) if isinstance(about, dict) else None
+    if isinstance(notes, dict) and all(isinstance(note, str) for note in notes.values()):
+        return {**notes, "state_dict": content}
     return content
 
 
@@ -86,14 +93,13 @@ def with_notes(state: dict[str, Tensor], **notes: str) -> dict[str, Tensor]:
 
 
 def _of_clip(path: Path) -> dict[str, Tensor]:
-    """The state dict of a TorchScript file if it is of CLIP, which OpenAI gives out as such."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)  # TorchScript is old, and so is the file
-            state = dict(torch.jit.load(str(path), map_location="cpu").state_dict())
-    except RuntimeError as error:
-        raise ValueError(f"{path} is cut short or damaged; download or copy it again.") from error
-    return state if "visual.conv1.weight" in state else {}
+    """The state dict of a file that OpenAI gave out: TorchScript, which can run code as it is read.
+
+    So the SHA-256 is asked for first.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # TorchScript is old, and so is the file
+        return dict(torch.jit.load(str(path), map_location="cpu").state_dict())
 
 
 def _program(path: Path) -> str:

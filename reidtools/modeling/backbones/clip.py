@@ -16,16 +16,12 @@ from torch.nn import functional as F
 
 from reidtools.modeling.backbones.timm_models import grid_of
 from reidtools.modeling.transformer import Transformer, heads_of, resize_positions
-from reidtools.modeling.weights import read, state_of
+from reidtools.modeling.weights import CLIP_FILES, read, state_of
 from reidtools.ops.recompute import again
 from reidtools.registry import BACKBONES
 
 CACHE = Path("~/.cache/clip")  # where OpenAI's package keeps them, too
 OPENAI = "https://openaipublic.azureedge.net/clip/models"
-FILES = {
-    "RN50.pt": "afeb0e10f9e5a86da6080e35cf09123aca3b358a0c3e3b6c78a7b63bc04b6762",
-    "ViT-B-16.pt": "5806e77cd80f8b59890b7e101eabd078d9fb84e6937f9e85e4ecb61988df416f",
-}
 
 
 class ClipTower(nn.Module):
@@ -48,7 +44,7 @@ class ClipTower(nn.Module):
         """OpenAI's file, both towers, downloaded unless it lies in ~/.cache/clip."""
         if not self.published.is_file():
             self.published.parent.mkdir(parents=True, exist_ok=True)
-            sha = FILES[self.file]
+            sha = CLIP_FILES[self.file]
             url = f"{OPENAI}/{sha}/{self.file}"
             torch.hub.download_url_to_file(url, str(self.published), hash_prefix=sha)
         return state_of(read(self.published))
@@ -211,7 +207,8 @@ class ClipViT(ClipTower):
     def forward(self, images: Tensor, camids: Tensor | None = None) -> Tensor:
         """A camera that is not known (-1, or a number too high), or no `camids`, adds nothing."""
         x = self.conv1(images).flatten(2).mT  # (B, h * w, width)
-        token = self.class_embedding.to(x.dtype).expand(len(x), 1, -1)
+        # x.shape, since len(x) would be a constant in a file that it is exported to.
+        token = self.class_embedding.to(x.dtype).expand(x.shape[0], 1, -1)
         if self.by_camera and camids is not None:
             token = token + self._of_cameras(camids).to(x.dtype)[:, None]
         x = torch.cat([token, x], 1) + self.positional_embedding.to(x.dtype)
