@@ -12,7 +12,8 @@ import torch
 from yacs.config import CfgNode
 
 from reidtools import assess, build, reports, texts
-from reidtools.api.recipes import recipe, run_parent
+from reidtools.api.filling import fill_objective
+from reidtools.api.recipes import run_parent
 from reidtools.api.testing import seeded_device, test_names, warn
 from reidtools.api.text_maps import text_maps
 from reidtools.config import load as configs
@@ -22,12 +23,10 @@ from reidtools.data.pictures import Batches
 from reidtools.data.preflight import preflight
 from reidtools.data.samples import Sample, Splits, join_train
 from reidtools.engine import checkpoints, environment, logbook, tracking
-from reidtools.engine.objective import Objective
 from reidtools.engine.trainer import Trainer
 from reidtools.evaluation import Report
 from reidtools.files import write_whole
 from reidtools.modeling import weights
-from reidtools.modeling.clip_files import of_objective
 
 LOGGER = logging.getLogger("reidtools")
 LOSSES = "Losses on test people"
@@ -204,7 +203,7 @@ def _trainer(
     if resumed:
         weights.fit(model, resumed["model"])
     else:
-        _load_objective(cfg, objective, start, source)
+        fill_objective(cfg, objective, start, source)
     generator = torch.Generator().manual_seed(cfg.SEED)
     looks = build.features_of(cfg, model, objective, samples, device)
     batches: Batches | CachedBatches
@@ -213,65 +212,6 @@ def _trainer(
     else:
         batches = build.train_batches(cfg, samples, generator, device, looks)
     return build.trainer(cfg, model, objective, batches, generator)
-
-
-def _load_objective(
-    cfg: CfgNode, objective: Objective, start: Mapping[str, Any], source: str
-) -> None:
-    """Put what the file `source` has for losses into them: prompts, classifiers of the same people.
-
-    A loss may have parts that must come from there; a ValueError says so if they do not.
-    """
-    own = objective.state_dict()
-    found = start.get("objective") or of_objective(weights.state_of(start), own)
-    other = [name for name in found if name in own and found[name].shape != own[name].shape]
-    loaded = {name: tensor for name, tensor in found.items() if name in own and name not in other}
-    for name, loss in objective.losses.items():
-        for entry in getattr(loss, "must_be_loaded", ()):
-            entry = f"losses.{name}.{entry}"
-            if entry in other and len(found[entry]) != len(own[entry]):
-                raise ValueError(
-                    f"{source} has prompts of {len(found[entry])} people, and the training set has "
-                    f"{len(own[entry])}; learn prompts of these people first, with stage 1."
-                )
-            if entry in other:
-                raise ValueError(
-                    f"{source} has prompts of {tuple(found[entry].shape)} words and values, not "
-                    f"{tuple(own[entry].shape)}; use the TEMPLATE and MODEL.TEXT they were "
-                    "learned with."
-                )
-            if entry not in loaded:
-                raise ValueError(
-                    f"{name} without LEARN takes prompts that were learned before, and "
-                    f"{source or 'MODEL.WEIGHTS, which is empty,'} has none; train stage 1 first "
-                    "(tools/train_clipreid.py does both) and name its file in MODEL.WEIGHTS."
-                )
-    if "losses.PromptLoss.prefix" in loaded:
-        _check_prompts(cfg, start, source)
-    if other:
-        LOGGER.warning("Of other people, hence new here: %s", weights.some(other))
-    if loaded:
-        objective.load_state_dict(loaded, strict=False)
-        LOGGER.info("Losses: %d tensors are those of %s", len(loaded), source)
-
-
-def _check_prompts(cfg: CfgNode, start: Mapping[str, Any], source: str) -> None:
-    """Raise a ValueError if the prompts of a file that says it are of other people or words."""
-    before = recipe(start)
-    if not before:
-        return
-    then, now = before["MODEL"]["LOSSES"].get("PromptLoss", {}), cfg.MODEL.LOSSES.PromptLoss
-    names = before["DATASETS"]["NAMES"]
-    if not now.LEARN and names != cfg.DATASETS.NAMES:
-        raise ValueError(
-            f"{source} has prompts of the people of {', '.join(names)}; learn those of "
-            f"{', '.join(cfg.DATASETS.NAMES)} first, with stage 1."
-        )
-    if then.get("TEMPLATE", now.TEMPLATE) != now.TEMPLATE:
-        raise ValueError(
-            f"{source} was learned with the TEMPLATE {then['TEMPLATE']!r}, not {now.TEMPLATE!r}; "
-            "use the same, or learn anew from CLIP's own weights."
-        )
 
 
 def _tracker(cfg: CfgNode, run: Path) -> AbstractContextManager[tracking.Tracker | None]:
