@@ -39,7 +39,7 @@ from reidtools import build
 from reidtools.config.load import load
 from reidtools.data.cached import CachedBatches
 from reidtools.data.samplers import RandomIdentitySampler, RandomSampler
-from reidtools.data.samples import Sample
+from reidtools.data.samples import Sample, relabel
 from reidtools.engine.environment import describe
 from reidtools.engine.frozen import embed_once
 from reidtools.engine.objective import Objective
@@ -129,7 +129,7 @@ def stage1(size: str, rounds: int, folder: str) -> None:
     again, other = model_of(cfg, samples)
     again.requires_grad_(False)
     sampler = build.make_sampler(cfg, samples, cfg.SOLVER.IMS_PER_BATCH, {})
-    pictures = build.plain_batches(cfg, samples, CPU, sampler)
+    pictures = build.plain_batches(cfg, samples, CPU, sampler, relabel(samples))
     ways = {
         "pictures embedded once": steps(cfg, model, loss, cached),
         "pictures embedded in each step": steps(cfg, again, other, pictures),
