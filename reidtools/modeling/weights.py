@@ -184,8 +184,10 @@ class Fit:
             parts.append(f"missing: {some(self.missing)}")
         if self.mismatched:
             parts.append(f"other shape: {some([name for name, _, _ in self.mismatched])}")
-        if self.unused or self.classifier:
-            parts.append(f"unused: {some(self.unused + self.classifier)}")
+        if self.unused:
+            parts.append(f"unused: {some(self.unused)}")
+        if self.classifier:
+            parts.append(f"of losses: {some(self.classifier)}")
         return "; ".join(parts)
 
     def details(self) -> str:
@@ -197,7 +199,7 @@ class Fit:
             for name, theirs, ours in self.mismatched
         ]
         lines += [f"unused: {name}" for name in self.unused]
-        lines += [f"unused, for training only: {name}" for name in self.classifier]
+        lines += [f"of losses: {name}" for name in self.classifier]
         return "\n".join([str(self), *lines])
 
 

@@ -126,7 +126,7 @@ def test_torchreid_weights_fit_a_bnneck_that_they_lack():
     assert report.complete
     assert str(report) == (
         "torchreid layout: 565 of 565 tensors matched; not in the file: neck (identity as built); "
-        "unused: classifier.weight, classifier.bias"
+        "of losses: classifier.weight, classifier.bias"
     )
     assert torch.equal(model.backbone.fc[0].weight, state["fc.0.weight"])
 
