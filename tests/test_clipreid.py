@@ -287,3 +287,12 @@ def test_what_cannot_be_trained_says_why(at_home, type_tool, words, says):
     code, _, err = type_tool("train_clipreid.py", *SMALL, *RN50, "--only", "1", *words)
     assert code == 1 and re.search(says, err, re.DOTALL), err
     assert not list(Path("logs").rglob("*.pth"))
+
+
+def test_runs_in_mlflow_are_called_by_name_and_stage(monkeypatch):
+    from reidtools.api import training
+
+    monkeypatch.setattr(training.tracking, "Tracker", lambda run, params, **words: words["name"])
+    files, words = CONFIGS / "clip_small.yml", [*RN50, "LOG.MLFLOW", "True"]
+    for more, name in (([], "stage2"), (["EXP_NAME", "mine"], "mine_stage2")):
+        assert training._tracker(rt.get_config(files, [*words, *more]), Path()) == name

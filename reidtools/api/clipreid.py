@@ -9,6 +9,7 @@ from yacs.config import CfgNode
 from reidtools.api.exporting import export_model
 from reidtools.api.recipes import brought, run_parent
 from reidtools.api.training import run_training
+from reidtools.api.tuning import epoch_of
 from reidtools.config import load as configs
 from reidtools.config.clip_file import CLIP
 from reidtools.engine import checkpoints, logbook
@@ -76,7 +77,7 @@ def _train_stage(cfg: CfgNode, file: Path) -> Report | None:
         _check_same(run, (run / "config.yml").read_text(encoding="utf-8"), cfg)
     LOGGER.info("%s, %d epochs, for %s", cfg.LOG.STAGE, cfg.SOLVER.MAX_EPOCH, file)
     last = checkpoints.latest_checkpoint(run)
-    done = bool(last) and weights.read(last).get("epoch") == cfg.SOLVER.MAX_EPOCH - 1
+    done = bool(last) and epoch_of(str(last)) == cfg.SOLVER.MAX_EPOCH - 1
     if done:
         LOGGER.info("%s has been trained to its end.", run)
     report = Report() if done else run_training(cfg)

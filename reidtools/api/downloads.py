@@ -26,7 +26,7 @@ def download(
     place of what it says. See `data.prepare.download.fetch_dataset` for the rest, and for errors.
     """
     logbook.set_up_logging()
-    # An installed package has no configs/ beside it, and none is needed with a place of one's own.
+    # An installed package has no datasets/ beside it, and none is needed with a place of one's own.
     needless = not listing and not LIST.is_file() and (url or drive_id or file)
     sources = {} if needless else read_sources(listing or LIST)
     return fetch_dataset(name, root, sources, url=url, drive_id=drive_id, file=file, sha256=sha256)

@@ -66,12 +66,9 @@ def export_model(
 
 def _about(cfg: CfgNode, mark: str) -> dict[str, str]:
     """What the file tells of its pictures and its model."""
-    inside = cfg.clone()
-    inside.defrost()
-    inside.MODEL.TEMPORAL = type(cfg)(build.PLAIN_MEAN)
     # What was of this machine stays here.
-    inside.MODEL.WEIGHTS = inside.OUTPUT_DIR = inside.TEST.FEATURES = ""
-    inside.MODEL.DEVICE, inside.DATASETS.ROOT = "auto", "datasets"
+    here = {"MODEL.WEIGHTS": "", "OUTPUT_DIR": "", "TEST.FEATURES": "", "MODEL.DEVICE": "auto"}
+    inside = configs.changed(_of_pictures(cfg), {**here, "DATASETS.ROOT": "datasets"})
     return {
         "backbone": cfg.MODEL.BACKBONE.NAME,
         **{name: json.dumps(list(cfg.INPUT[key])) for key, name in build.ONNX_KEYS.items()},
@@ -85,6 +82,11 @@ def _about(cfg: CfgNode, mark: str) -> dict[str, str]:
     }
 
 
+def _of_pictures(cfg: CfgNode) -> CfgNode:
+    """`cfg` as a file has it, which makes a vector of a picture."""
+    return configs.changed(cfg, {"MODEL.TEMPORAL": CfgNode(build.PLAIN_MEAN)})
+
+
 def _costs(
     cfg: CfgNode, tests: dict[str, Splits], model: Embedder, files: Sequence[Path]
 ) -> Report:
@@ -93,9 +95,7 @@ def _costs(
     sets = build.test_sets(cfg, tests, on)
     models = {Path(cfg.MODEL.WEIGHTS): model.to(on)}
     for file in files:
-        own = cfg.clone()
-        own.defrost()
-        own.MODEL.WEIGHTS, own.MODEL.TEMPORAL = str(file), type(cfg)(build.PLAIN_MEAN)
+        own = configs.changed(_of_pictures(cfg), {"MODEL.WEIGHTS": str(file)})
         models[file] = build.onnx_embedder(own)
     for file, one in models.items():
         found = assess.report_on(cfg, one, sets, None, final=False)

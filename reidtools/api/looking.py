@@ -11,7 +11,7 @@ from yacs.config import CfgNode
 from reidtools import assess, build, reports
 from reidtools.api.testing import output_folder, ready, seeded_device, test_splits
 from reidtools.config.compat import flatten
-from reidtools.config.load import plain
+from reidtools.config.load import changed, plain
 from reidtools.data.samples import Sample
 from reidtools.engine import logbook
 from reidtools.evaluation import Vectors
@@ -112,12 +112,7 @@ def _check(kinds: Sequence[str], method: str, activations: int) -> None:
 
 def _for_a_page(cfg: CfgNode) -> CfgNode:
     """`cfg` with what a page shows beyond the figures: ROC curves and the nearest pictures."""
-    cfg = cfg.clone()
-    cfg.defrost()
-    cfg.TEST.ROC.ENABLED = True
-    cfg.TEST.TOPK = max(10, cfg.TEST.TOPK)
-    cfg.freeze()
-    return cfg
+    return changed(cfg, {"TEST.ROC.ENABLED": True, "TEST.TOPK": max(10, cfg.TEST.TOPK)})
 
 
 def _facts(cfg: CfgNode, model: Embedder) -> dict[str, Any]:

@@ -223,7 +223,7 @@ def _tracker(cfg: CfgNode, run: Path) -> AbstractContextManager[tracking.Tracker
         flatten(configs.plain(cfg)),
         uri=cfg.LOG.MLFLOW_URI,
         experiment=cfg.LOG.EXPERIMENT or "/".join(run_parent(cfg).parts[1:]),
-        name=cfg.EXP_NAME,
+        name="_".join(filter(None, (cfg.EXP_NAME, cfg.LOG.STAGE))),
     )
 
 

@@ -39,17 +39,14 @@ def finetune(cfg: CfgNode) -> Report:
     fine-tuning would be replaced.
     """
     logbook.set_up_logging()
-    cfg = cfg.clone()
-    cfg.defrost()
     source, scale, run, resume = _tuning(cfg)
     beside = Path(source).parent
     if run.resolve().parent != beside.resolve():
         beside = run  # as OUTPUT_DIR asked
-    cfg.MODEL.WEIGHTS, cfg.DATASETS.LOW_SCALE = source, scale
-    cfg.OUTPUT_DIR, cfg.RESUME = str(run), resume
-    cfg.freeze()
+    values = {"MODEL.WEIGHTS": source, "DATASETS.LOW_SCALE": scale}
+    cfg = configs.changed(cfg, {**values, "OUTPUT_DIR": str(run), "RESUME": resume})
     filled(cfg)  # or says what is missing
-    first = 1 + _epoch_of(source)
+    first = 1 + epoch_of(source)
 
     def published(epoch: int) -> Path:
         return beside / f"{first + epoch}_x{scale:g}.pth"
@@ -74,7 +71,8 @@ def _tuning(cfg: CfgNode) -> Tuning:
             _check_same(source or tuned, tuned, run)
             return Tuning(tuned, before["DATASETS"]["LOW_SCALE"], run, resume)
     if named and not source:  # SNU_ReID says MODEL.RESUME_TRAINING where it begins to tune
-        source = cfg.MODEL.WEIGHTS = resume
+        source = resume
+        cfg = configs.changed(cfg, {"MODEL.WEIGHTS": source})
     if not source:
         raise ValueError("There is nothing to fine-tune: give a checkpoint with MODEL.WEIGHTS.")
     run = tuning_folder(cfg)
@@ -98,7 +96,7 @@ def _check_same(asked: str, tuned: str, run: Path) -> None:
         raise ValueError(f"{run} tunes {tuned}, not {asked}; choose another OUTPUT_DIR.")
 
 
-def _epoch_of(checkpoint: str) -> int:
+def epoch_of(checkpoint: str) -> int:
     """The epoch a checkpoint was saved after: by its name (119_last, 129_x4), else what it says."""
     named = re.fullmatch(r"(\d+)(_last|_x[\d.]+)?", Path(checkpoint).stem)
     return int(named[1]) if named else weights.read(checkpoint).get("epoch", -1)

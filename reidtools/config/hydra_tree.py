@@ -29,14 +29,14 @@ def read_hydra(path: str | Path, notes: list[str]) -> Tree:
     """
     path = Path(path)
     try:
-        flat = flatten(_composed(path, path.parent))
+        flat = flatten(_composed(path))
     except RecursionError as error:
         raise ValueError(f"{path} leads back to itself; break the circle of its files.") from error
     flat = {key: value for key, value in flat.items() if key.split(".")[0] != "hydra"}
     return Words({key: _resolved(key, flat) for key in flat}, notes).tree()
 
 
-def _composed(path: Path, root: Path) -> Tree:
+def _composed(path: Path) -> Tree:
     """The file at `path` with the files that its ``defaults`` name, later ones over earlier ones.
 
     Groups of the root lie below their name, and so do groups of a group.
@@ -50,7 +50,7 @@ def _composed(path: Path, root: Path) -> Tree:
         if entry == "_self_":
             tree = merge(tree, own)
         elif isinstance(entry, str):
-            tree = merge(tree, _composed(_file_of(path.parent, entry), root))
+            tree = merge(tree, _composed(_file_of(path.parent, entry)))
         else:
             for group, name in entry.items():
                 words = str(group).split()
@@ -62,7 +62,7 @@ def _composed(path: Path, root: Path) -> Tree:
                         f"{path} has the default {group!r}, which only Hydra understands; name "
                         "groups plainly, like model: rn50."
                     )
-                tree = merge(tree, {group: _composed(_file_of(path.parent / group, name), root)})
+                tree = merge(tree, {group: _composed(_file_of(path.parent / group, name))})
     return tree
 
 
