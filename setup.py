@@ -16,6 +16,7 @@ setup(
     long_description_content_type="text/markdown",
     python_requires=">=3.10",
     packages=find_packages(include=["reidtools", "reidtools.*"]),
+    package_data={"reidtools.modeling": ["zoo.yml"]},
     # Ranges, not pins: pip picks a torch and a torchvision that fit each other.
     install_requires=[
         "torch>=2.4",

@@ -119,7 +119,7 @@ def _memory(what: str) -> float:
 def step(args: argparse.Namespace, samples: list[Sample], part: int) -> dict[str, float]:
     """One training step with `part` pictures in the network at a time, in this process."""
     read, opened = reading.read_picture, []
-    reading.read_picture = lambda path, out: (opened.append(path), read(path, out))
+    reading.read_picture = lambda path, *more: (opened.append(path), read(path, *more))
     sampler = RandomIdentitySampler([s.pid for s in samples], PEOPLE * EACH, 0, num_instance=EACH)
     labels, choice = relabel(samples), FrameChoice(0, frames=FRAMES)
     data = Pictures(samples, STEP[1], labels, choice=choice)

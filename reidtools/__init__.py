@@ -13,7 +13,8 @@ __version__ = "0.1.0"
 _HOMES = {
     "api": (
         *("calibrate", "check", "create_embeddings", "embed", "embed_sequences", "evaluate"),
-        "download",
+        *("cross_domain", "download"),
+        *("describe", "download_weights", "write_page"),
         *("find_similar", "finetune", "get_config", "infer", "load", "look", "train"),
         *("train_clipreid", "with_final"),
         *("predict", "predict_labels"),

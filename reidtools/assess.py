@@ -24,6 +24,7 @@ from reidtools.build import (
 )
 from reidtools.data.generated import Pose, generated_poses
 from reidtools.data.pictures import Batches
+from reidtools.data.samples import of_other_sets
 from reidtools.evaluation import (
     Ranking,
     Report,
@@ -85,9 +86,12 @@ def report_on(
 
     A test at low resolution is followed by every pairing of it with the full one. A `final` test
     may take embeddings from files in TEST.FEATURES, keeps the nearest pictures that TEST.TOPK and
-    TEST.VISUALIZE want, and does TEST.IPG; one in the course of training does none of it.
+    TEST.VISUALIZE want, and does TEST.IPG; one in the course of training does none of it, and tells
+    the sets of `cfg` that it is trained on from others.
     """
     report, test = Report(), cfg.TEST
+    if not final:
+        report.unseen = of_other_sets(tests, cfg.DATASETS.NAMES)
     if test.IPG.ENABLED and not final:
         LOGGER.info("TEST.IPG embeds many times as many pictures; tools/test.py does it, not this.")
     poses = {name: _poses(cfg, name, s) for name, s in tests.items() if final and test.IPG.ENABLED}
@@ -233,8 +237,11 @@ def _sources(cfg: CfgNode, batches: Batches, amp: torch.dtype | None) -> dict[st
         "flip": cfg.TEST.FLIP,
         "autocast": str(amp),
     }
-    if cfg.MODEL.TEMPORAL != PLAIN_MEAN:  # files from before there were tracklets do not tell it
+    # Older files tell neither of these, and were made with the defaults.
+    if cfg.MODEL.TEMPORAL != PLAIN_MEAN:
         settings["temporal"] = cfg.MODEL.TEMPORAL
+    if cfg.INPUT.INTERPOLATION != "area":
+        settings["interpolation"] = cfg.INPUT.INTERPOLATION
     texts = {name: json.dumps(value, sort_keys=True) for name, value in settings.items()}
     return {"pictures": digest.hexdigest(), **texts}
 

@@ -8,18 +8,20 @@ import numpy as np
 import torch
 from yacs.config import CfgNode
 
+from reidtools.data.augmentations import FIRST, RandomPatch
 from reidtools.data.datasets import load_dataset
 from reidtools.data.frames import FrameChoice, one_by_one, seen_frames
 from reidtools.data.pictures import Batches, Pictures, in_order
 from reidtools.data.samplers import RandomIdentitySampler
-from reidtools.data.samples import Sample, Splits, relabel, table
+from reidtools.data.samples import Sample, Splits, relabel, sources_of, table
 from reidtools.data.transforms import Augment, LowResolution, Normalize, TrainTransform
 from reidtools.data.variants import VARIANTS
 from reidtools.ops.degrade import degrade
+from reidtools.ops.resize import Resize
 from reidtools.registry import DATASETS, SAMPLERS, choose, facts, options
 
 LOGGER = logging.getLogger("reidtools")
-LOOKS = {"image_features", "text_features"}  # facts of a sampler that takes a model to make
+OF_PEOPLE = {"pids", "batch_size", "seed"}  # facts of a sampler that any people have
 COMMON = ("NAME", "PRETRAIN", "PRETRAIN_PATH", "WEIGHT")  # keys of a slot, not of what fills it
 
 
@@ -76,15 +78,12 @@ def train_batches(
     Where there are tracklets, each sample shows INPUT.FRAMES frames. `looks` are the features that
     a sampler may look at, functions by the name of the fact, such as ``image_features``.
     """
-    normalize = Normalize(**own(cfg.INPUT, maker=Normalize))
-    pixels = cfg.INPUT.PIXEL_MEAN, cfg.INPUT.PIXEL_STD
-    augment = Augment(generator, *pixels, **own(cfg.INPUT, maker=Augment))
+    transform = train_transform(cfg, generator)
     if cfg.INPUT.PADDING >= min(cfg.INPUT.SIZE_TRAIN):
         raise ValueError(
             f"INPUT.PADDING {cfg.INPUT.PADDING} could push the whole picture out of its "
             f"{cfg.INPUT.SIZE_TRAIN}; choose a smaller one."
         )
-    low_resolution = LowResolution(generator, **own(cfg.INPUT, maker=LowResolution))
     size = cfg.INPUT.SIZE_TRAIN
     check_scales("INPUT.SCALE", [cfg.INPUT.SCALE], size)
     check_scales("DATASETS.LOW_SCALE", [cfg.DATASETS.LOW_SCALE], size)
@@ -93,8 +92,19 @@ def train_batches(
     samples = [sample._replace(scale=cfg.INPUT.SCALE) for sample in samples]
     pictures = loss_pictures(cfg, samples, size, cfg.INPUT.FRAME_CHOICE, labels)
     sampler = make_sampler(cfg, samples, cfg.SOLVER.IMS_PER_BATCH, looks)
-    transform = TrainTransform(augment, normalize, low_resolution)
     return Batches(pictures, sampler, transform, workers=cfg.DATALOADER.NUM_WORKERS, device=on)
+
+
+def train_transform(cfg: CfgNode, generator: torch.Generator) -> TrainTransform:
+    """What INPUT makes of a batch of training pictures; all chance comes from `generator`."""
+    pixels = cfg.INPUT.PIXEL_MEAN, cfg.INPUT.PIXEL_STD
+    return TrainTransform(
+        *(make(generator, **own(cfg.INPUT, maker=make)) for make in FIRST),
+        Augment(generator, *pixels, **own(cfg.INPUT, maker=Augment)),
+        RandomPatch(generator, **own(cfg.INPUT, maker=RandomPatch)),
+        Normalize(**own(cfg.INPUT, maker=Normalize)),
+        LowResolution(generator, **own(cfg.INPUT, maker=LowResolution)),
+    )
 
 
 def loss_pictures(
@@ -107,7 +117,13 @@ def loss_pictures(
     """`samples` as a batch for the losses shows them: of tracklets INPUT.FRAMES frames each."""
     choice = FrameChoice(cfg.SEED, frames=cfg.INPUT.FRAMES, frame_choice=frame_choice)
     choice = choice if any(len(sample.paths) > 1 for sample in samples) else None
-    return Pictures(samples, size, labels, choice=choice, **own(cfg.DATALOADER, maker=Pictures))
+    return pictures_of(cfg, samples, size, labels, choice=choice)
+
+
+def pictures_of(cfg: CfgNode, samples: Sequence[Sample], *given: Any, **more: Any) -> Pictures:
+    """`Pictures` of `samples` with the facts `given`, resized and kept as the config says."""
+    resize = Resize(**own(cfg.INPUT, maker=Resize))
+    return Pictures(samples, *given, **more, resize=resize, **own(cfg.DATALOADER, maker=Pictures))
 
 
 def plain_batches(
@@ -139,6 +155,8 @@ def make_sampler(
     known = {
         **(looks or {}),
         "pids": [sample.pid for sample in samples],
+        "camids": [sample.camid for sample in samples],
+        "sources": sources_of(samples, len(cfg.DATASETS.NAMES)),
         "batch_size": batch_size,
         "seed": cfg.SEED,
     }
@@ -164,8 +182,7 @@ def test_batches(
     """
     seen = seen_frames(samples, cfg.INPUT.FRAMES, cfg.SEED, **own(cfg.TEST, maker=seen_frames))
     frames, ends = one_by_one(seen)
-    options = own(cfg.DATALOADER, maker=Pictures)
-    pictures = Pictures(frames, size_test(cfg), None, unreadable, arrays, ends=ends, **options)
+    pictures = pictures_of(cfg, frames, size_test(cfg), None, unreadable, arrays, ends=ends)
     return _in_order(cfg, pictures, on)
 
 
@@ -218,9 +235,9 @@ def as_coarse_as_tested(cfg: CfgNode, name: str, splits: Splits) -> Splits:
 def loss_batches(cfg: CfgNode, name: str, splits: Splits, on: torch.device) -> Batches | None:
     """TEST.LOSS_BATCHES batches of the people of the test set `name`, by the sampler of training.
 
-    RandomIdentitySampler stands in for one that looks at features. They are always the same:
-    without augmentation, and with frames that are spread evenly. None where no batch is asked for,
-    or nobody is there to be told apart.
+    RandomIdentitySampler stands in for one that looks at features, cameras or training sets. They
+    are always the same: without augmentation, and with frames that are spread evenly. None where no
+    batch is asked for, or nobody is there to be told apart.
     """
     if not cfg.TEST.LOSS_BATCHES:
         return None
@@ -232,7 +249,7 @@ def loss_batches(cfg: CfgNode, name: str, splits: Splits, on: torch.device) -> B
     if size < 2 * each:
         return None
     sampler: Iterable[list[int]]
-    if LOOKS & set(facts(SAMPLERS[cfg.DATALOADER.SAMPLER.NAME])):
+    if set(facts(SAMPLERS[cfg.DATALOADER.SAMPLER.NAME])) - OF_PEOPLE:
         pids = [sample.pid for sample in samples]
         sampler = RandomIdentitySampler(pids, size, cfg.SEED, num_instance=each)
     else:

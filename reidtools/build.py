@@ -1,4 +1,4 @@
-"""Config nodes become objects: models, objectives, trainers; for datasets see `batches`."""
+"""Config nodes become objects: models, objectives; see also `batches` and `learning`."""
 
 import json
 import logging
@@ -28,21 +28,21 @@ from reidtools.batches import (  # noqa: F401  (callers find all builders here)
     train_batches,
 )
 from reidtools.data.cached import CachedBatches
-from reidtools.data.pictures import Batches
 from reidtools.data.samples import Sample, relabel
 from reidtools.data.transforms import Normalize
 from reidtools.engine.frozen import embed_once
 from reidtools.engine.objective import BRANCHES, Objective
 from reidtools.engine.processor import quicken
-from reidtools.engine.trainer import Trainer
+from reidtools.engine.teacher import Teacher
 from reidtools.evaluation import embed
 from reidtools.extras import reason
+from reidtools.learning import amp_dtype, trainer  # noqa: F401
 from reidtools.modeling import Embedder, Preparation, weights
 from reidtools.modeling.embedder import facts_of
 from reidtools.modeling.onnx_network import OnnxNetwork, runs_on
 from reidtools.modeling.text import TextTower
+from reidtools.ops.resize import Resize
 from reidtools.registry import BACKBONES, HEADS, LOSSES, TEMPORAL, facts
-from reidtools.solver import make_optimizer, make_schedule
 from reidtools.texts import Captions, new_tower
 
 LOGGER = logging.getLogger("reidtools")
@@ -66,22 +66,6 @@ def device(cfg: CfgNode) -> torch.device:
     return torch.device(name)
 
 
-def amp_dtype(cfg: CfgNode, on: torch.device) -> torch.dtype | None:
-    """The dtype of autocast, or None; ``auto`` is bf16 where the GPU has it, else fp16.
-
-    Without a GPU it is bf16 where that is asked for, else None.
-    """
-    if not cfg.SOLVER.AMP.ENABLED:
-        return None
-    if on.type != "cuda":
-        return torch.bfloat16 if cfg.SOLVER.AMP.DTYPE == "bf16" else None
-    auto = torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
-    dtypes = {"auto": auto, "bf16": torch.bfloat16, "fp16": torch.float16}
-    if cfg.SOLVER.AMP.DTYPE not in dtypes:
-        raise ValueError(f"SOLVER.AMP.DTYPE is {cfg.SOLVER.AMP.DTYPE}; use one of {list(dtypes)}.")
-    return dtypes[cfg.SOLVER.AMP.DTYPE]
-
-
 def embedder(cfg: CfgNode, *, pretrain: bool = False) -> Embedder:
     """Backbone, head and pooling over time; with `pretrain` published weights, if asked to."""
     node = cfg.MODEL.BACKBONE
@@ -98,7 +82,8 @@ def embedder(cfg: CfgNode, *, pretrain: bool = False) -> Embedder:
 
 def preparation(cfg: CfgNode) -> Preparation:
     """What becomes of test pictures before the network."""
-    return Preparation(size_test(cfg), Normalize(**own(cfg.INPUT, maker=Normalize)))
+    normalize, resize = (maker(**own(cfg.INPUT, maker=maker)) for maker in (Normalize, Resize))
+    return Preparation(size_test(cfg), normalize, resize)
 
 
 def onnx_embedder(cfg: CfgNode) -> Embedder:
@@ -123,6 +108,13 @@ def onnx_embedder(cfg: CfgNode) -> Embedder:
     return Embedder(network, head, None, preparation(cfg))
 
 
+def told_of_pictures(metadata: Mapping[str, str]) -> dict[str, Any]:
+    """The keys of INPUT that an ONNX file tells."""
+    told = {key: json.loads(metadata[name]) for key, name in ONNX_KEYS.items() if name in metadata}
+    way = metadata.get("interpolation")
+    return {**told, "INTERPOLATION": way} if way else told
+
+
 def _check_about(cfg: CfgNode, network: OnnxNetwork) -> None:
     """Hold what an ONNX file tells against the config, which may be of another network."""
     told = network.metadata
@@ -131,15 +123,16 @@ def _check_about(cfg: CfgNode, network: OnnxNetwork) -> None:
             f"{cfg.MODEL.WEIGHTS} is {told['backbone']}, not {cfg.MODEL.BACKBONE.NAME}; leave out "
             "MODEL.BACKBONE.NAME and the config file, or name the file that you mean."
         )
-    for key, name in ONNX_KEYS.items():
-        if name in told and json.loads(told[name]) != list(cfg.INPUT[key]):
+    for key, value in told_of_pictures(told).items():
+        ours = cfg.INPUT[key] if isinstance(value, str) else list(cfg.INPUT[key])
+        if value != ours:
             LOGGER.warning(
                 "%s says INPUT.%s %s, and the config has %s, which counts; leave out the config "
                 "file, or set it.",
                 cfg.MODEL.WEIGHTS,
                 key,
-                told[name],
-                list(cfg.INPUT[key]),
+                value,
+                ours,
             )
     LOGGER.info(
         "Weights: %s, %s, run by onnxruntime", cfg.MODEL.WEIGHTS, told.get("backbone", "a network")
@@ -152,8 +145,9 @@ def objective(
     samples: Sequence[Sample],
     captions: Captions | None = None,
     make_text: Callable[[], TextTower] | None = None,
+    teacher: Teacher | None = None,
 ) -> Objective:
-    """The losses whose WEIGHT is not 0, for training on `samples`.
+    """The losses whose WEIGHT is not 0, for training on `samples`; some learn from a `teacher`.
 
     They are built and added up by name: the order of a file must not change a run. Where the head
     has several branches, a loss that is built for a length is built for each. A loss with texts
@@ -163,6 +157,7 @@ def objective(
     widths, labels = model.heads.widths, relabel(samples)
     known: dict[str, Any] = {"num_people": len(labels), "seed": cfg.SEED, "captions": captions}
     known["labels"] = [labels[sample.pid] for sample in samples]
+    known |= {"teacher": teacher} if teacher else {}
     losses: dict[str, nn.Module] = {}
     for name, node in nodes.items():
         wanted = [fact for fact in facts(LOSSES[name].forward) if fact in BRANCHES]
@@ -172,13 +167,17 @@ def objective(
                 f"{name} takes {', '.join(absent)}, which {cfg.MODEL.HEADS.NAME} does not make; "
                 "choose MODEL.HEADS.NAME ClipNecks with the backbone clip_rn50 or clip_vit_b16."
             )
+        if "teacher" in facts(LOSSES[name]) and not teacher:
+            raise ValueError(
+                f"{name} learns from a trained network; name its checkpoint in MODEL.TEACHER."
+            )
         if "text" in facts(LOSSES[name]) and "text" not in known:
             known["text"] = make_text() if make_text else new_tower(cfg, model)
         dims = widths[wanted[0]] if wanted and "dim" in facts(LOSSES[name]) else (model.dim,)
         each = [LOSSES.build(name, known | {"dim": dim}, chosen(node)) for dim in dims]
         losses[name] = each[0] if len(each) == 1 else nn.ModuleList(each)
     weights = {name: node.WEIGHT for name, node in nodes.items()}
-    return Objective(losses, weights, cfg.DATASETS.LOW_SCALE, cfg.SOLVER.MICRO_BATCH)
+    return Objective(losses, weights, cfg.DATASETS.LOW_SCALE, cfg.SOLVER.MICRO_BATCH, teacher)
 
 
 def frozen_batches(
@@ -199,6 +198,8 @@ def frozen_batches(
     wanted = {fact for named in loss.wants.values() for fact in named if fact in BRANCHES}
     if "low_features" in wanted:
         raise ValueError("SOLVER.FREEZE model shows one resolution; leave out losses with two.")
+    if loss.teacher:
+        raise ValueError("SOLVER.FREEZE model keeps what a teacher would change; leave out one.")
     begin = time.perf_counter()
     batches = plain_batches(cfg, samples, on, labels=relabel(samples))
     found = embed_once(model, batches, wanted, amp_dtype(cfg, on))
@@ -236,35 +237,3 @@ def try_out(cfg: CfgNode, model: Embedder) -> None:
                 f"{cfg.MODEL.BACKBONE.NAME} cannot take pictures of {size[0]} x {size[1]} "
                 f"({error}); change INPUT.SIZE_TRAIN or INPUT.SIZE_TEST."
             ) from error
-
-
-def trainer(
-    cfg: CfgNode,
-    model: Embedder,
-    loss: Objective,
-    batches: Batches | CachedBatches,
-    generator: torch.Generator,
-) -> Trainer:
-    """Optimizer and schedule around a model, an objective and batches."""
-    solver = cfg.SOLVER
-    parts = {"embedder": model, "objective": loss}
-    amp = amp_dtype(cfg, batches.device)
-    if solver.AMP.ENABLED and not amp:
-        LOGGER.info("SOLVER.AMP needs CUDA, or DTYPE bf16; this run computes in float32.")
-    optimizer = make_optimizer(parts, **own(solver, maker=make_optimizer))
-    schedule = make_schedule(
-        optimizer, len(batches), solver.MAX_EPOCH, **own(solver, maker=make_schedule)
-    )
-    return Trainer(
-        model,
-        loss,
-        batches,
-        optimizer,
-        schedule,
-        generator,
-        max_epoch=solver.MAX_EPOCH,
-        log_period=solver.LOG_PERIOD,
-        amp=amp,
-        accumulate=solver.ACCUMULATE,
-        also_report=cfg.LOG.TEXT_MAPS,
-    )

@@ -35,6 +35,8 @@ def write_report(cfg: CfgNode, report: Report, folder: Path, about: dict[str, An
             files.append(folder / "roc.png")
             curves.roc_curves(report.verifications, files[-1])
     figures = {"resolutions": report.resolutions, "figures": report.figures}
+    if report.unseen:
+        figures |= {"unseen": report.unseen, "unseen_mean": report.unseen_mean}
     figures |= {"others": report.others, "test": plain(cfg.TEST)}
     files.append(folder / "metrics.json")
     write_json(files[-1], {**about, **settings(cfg), **figures})

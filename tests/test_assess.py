@@ -93,6 +93,7 @@ def test_kept_embeddings_are_used_again(checkpoint, folder, caplog, monkeypatch)
         ({"INPUT__SIZE_TEST": "[64, 32]"}, r"size was \[32, 16\], is \[64, 32\]"),
         ({"TEST__FLIP": "raw"}, "flip was"),
         ({"INPUT__PIXEL_MEAN": "[0.5, 0.5, 0.5]"}, "pixel mean was"),
+        ({"INPUT__INTERPOLATION": "bicubic"}, 'interpolation was None, is "bicubic"'),
     ],
 )
 def test_stale_embeddings_are_refused(checkpoint, changes, named):

@@ -190,7 +190,7 @@ def test_prompts_are_of_these_people_and_this_template(at_home, type_tool):
     code, _, err = type_tool("train_clipreid.py", *SMALL, *words, "DATASETS.NAMES", "others")
     assert code == 1 and "prompts of the people of toy" in err, err
     # An option of the network that a file is of may be typed without naming the network.
-    after = ["MODEL.WEIGHTS", made, "MODEL.HEADS.NECK_FEAT", "after"]
+    after = ["MODEL.WEIGHTS", made, "MODEL.HEADS.TEST_FEAT", "after"]
     code, _, err = type_tool("test_clipreid.py", *after)
     assert code == 0, err
 

@@ -23,9 +23,12 @@ COMPONENTS = [(registry, name) for registry in REGISTRIES for name in registry]
 KNOWN_FACTS = {
     "backbone": {"image_size"},
     "head": {"dim", "pooled", "parts"},
-    "loss": {"dim", "num_people", "text", "captions", "labels", "seed"},
+    "loss": {"dim", "num_people", "text", "captions", "labels", "seed", "teacher"},
     "dataset": {"root"},
-    "sampler": {"pids", "batch_size", "seed", "image_features", "text_features"},
+    "sampler": {
+        *("pids", "camids", "sources", "batch_size", "seed"),
+        *("image_features", "text_features"),
+    },
     "temporal pooling": {"dim"},
 }
 each = pytest.mark.parametrize(

@@ -1,6 +1,7 @@
-"""Every file under configs/ is complete, builds, and takes a step."""
+"""Every file under configs/ is complete, builds, and trains for two iterations."""
 
 import json
+from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -11,41 +12,70 @@ from reidtools.config.load import load
 from reidtools.data.samples import Sample
 from reidtools.solver import make_optimizer
 
+CONFIGS = Path(__file__).parents[1] / "configs"
+FILES = sorted(CONFIGS.glob("**/*.yml"))
 SMALL = ["INPUT.SIZE_TRAIN", "[64, 32]", "MODEL.BACKBONE.PRETRAIN", "False"]
-FRAGMENTS = {  # that go only over a certain file
-    "clip_prompts": "clip_small.yml",
-    "clip_prompts_graph": "clip_small.yml",
-    "clip_captions": "clip_small.yml",
+SMALL += ["DATASETS.NAMES", "toy", "SOLVER.IMS_PER_BATCH", "8", "SOLVER.LOG_PERIOD", "1"]
+BASES = {  # what a fragment goes over that is nothing alone
+    **dict.fromkeys(("clip_prompts", "clip_prompts_graph", "clip_captions"), "clip_small.yml"),
+    **{
+        file.stem: "ladder/0_standard.yml"
+        for file in FILES
+        if file.parent.name == "ladder" and file.stem != "0_standard"
+    },
 }
-FILES = sorted((Path(__file__).parents[1] / "configs").glob("*.yml"))
+SMALLER = {
+    **{file.stem: ["MODEL.BACKBONE.NAME", "resnet18"] for file in FILES if file.match("ladder/*")},
+    "mgn": ["INPUT.SIZE_TRAIN", "[96, 32]"],  # which falls into three
+}
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    return tmp_path_factory.mktemp("datasets")
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda path: path.stem)
-def test_a_config_builds_and_learns(file, tmp_path):
-    base = FRAGMENTS.get(file.stem)
-    words = [*SMALL, "MODEL.BACKBONE.CAMERAS", "6"] if "sie" in file.stem else SMALL
+def test_a_config_builds_and_trains(file, root, tmp_path):
+    base = BASES.get(file.stem)
+    words = [*SMALL, "DATASETS.ROOT", str(root), *SMALLER.get(file.stem, [])]
+    files = [CONFIGS / base, file] if base else [file]
+    cfg = load(files, words)
+    samples = build.splits(cfg, "toy").train
+    if cfg.MODEL.BACKBONE.get("SIE_CAMERA"):
+        words += ["MODEL.BACKBONE.CAMERAS", str(1 + max(sample.camid for sample in samples))]
     if file.stem == "clip_captions":
         captions = tmp_path / "captions.json"
-        captions.write_text(json.dumps({f"{pid}.jpg": ["somebody"] for pid in (7, 8, 9)}))
-        words = [*SMALL, "DATASETS.CAPTIONS", str(captions)]
-    cfg = load([file.parent / base, file] if base else file, words)
+        told = {Path(sample.paths[0]).name: ["somebody"] for sample in samples}
+        captions.write_text(json.dumps(told))
+        words += ["DATASETS.CAPTIONS", str(captions)]
+    if "NUM_INSTANCE" in cfg.DATALOADER.SAMPLER:
+        words += ["DATALOADER.SAMPLER.NUM_INSTANCE", "4"]
+    cfg, device = load(files, words), torch.device("cpu")
     torch.manual_seed(0)
-    model = build.embedder(cfg).train()
-    samples = [Sample((f"{pid}.jpg",), pid, 0) for pid in (7, 7, 8, 8, 9)]
-    objective = build.objective(cfg, model, *texts.captioned(cfg, samples))
-    pids = torch.tensor([0, 0, 1, 1])
-    facts = {"pids": pids, "camids": torch.zeros(4, dtype=torch.long), "index": torch.arange(4)}
-    losses = objective(model, {"images": torch.randn(4, 3, 64, 32), **facts})
-    assert losses.keys() == {n for n, node in cfg.MODEL.LOSSES.items() if node.WEIGHT}
-    sum(losses.values()).backward()
-    learned = [*(objective if cfg.SOLVER.FREEZE else model).parameters()]
-    weight = next(p for p in learned if p.requires_grad)
-    assert weight.grad.abs().sum() > 0 and torch.isfinite(weight.grad).all()
+    model = build.embedder(cfg)
+    samples, captions = texts.captioned(cfg, samples)
+    objective = build.objective(cfg, model, samples, captions)
+    looks = build.features_of(cfg, model, objective, samples, device)
+    generator = torch.Generator().manual_seed(0)
+    if cfg.SOLVER.FREEZE:
+        batches = build.frozen_batches(cfg, model, objective, samples, looks, device)
+    else:
+        batches = build.train_batches(cfg, samples, generator, device, looks)
+    trainer = build.trainer(cfg, model, objective, batches, generator)
+    learned = [weight for module in (model, objective) for weight in module.parameters()]
+    before = [weight.detach().clone() for weight in learned]
+    for progress in islice(trainer, 2):
+        wanted = {name for name, node in cfg.MODEL.LOSSES.items() if node.WEIGHT}
+        assert progress.losses.keys() == wanted | {"total"}
+    assert trainer.iteration == 2
+    moved = [not torch.equal(a, b) for a, b in zip(before, learned, strict=True)]
+    assert any(moved) and all(torch.isfinite(weight).all() for weight in learned)
 
 
 @pytest.mark.parametrize(("shape", "size"), [("224", [224, 224]), ("256x128", [256, 128])])
 def test_the_plain_densenet_is_what_its_document_says(shape, size):
-    cfg = load(FILES[0].parent / f"densenet121_{shape}.yml", ["MODEL.BACKBONE.PRETRAIN", "False"])
+    cfg = load(CONFIGS / f"densenet121_{shape}.yml", ["MODEL.BACKBONE.PRETRAIN", "False"])
     assert size == cfg.INPUT.SIZE_TRAIN and cfg.SOLVER.MAX_EPOCH == 20
     model, batch = build.embedder(cfg).eval(), torch.randn(1, 3, 64, 32)
     features, embeddings = model(batch)

@@ -92,6 +92,14 @@ def test_a_gallery_of_a_dataset_or_of_embeddings_is_that_of_its_pictures(checkpo
     assert "cannot be checked" in capsys.readouterr().err
 
 
+def test_pictures_resized_otherwise_are_refused(checkpoint):
+    rt.build_gallery(given(checkpoint), "g", GALLERY)
+    other = given(checkpoint, "INPUT.INTERPOLATION", "bicubic")
+    with pytest.raises(ValueError, match=r"pixels is .*'bicubic'\] (here|there)"):
+        rt.add_to_gallery(other, "g", QUERY)
+    rt.add_to_gallery(given(checkpoint, "INPUT.INTERPOLATION", "area"), "g", QUERY)
+
+
 def test_another_model_is_refused_and_both_are_named(checkpoint):
     rt.build_gallery(given(checkpoint), "g", GALLERY)
     other = made("other.pth", 1)

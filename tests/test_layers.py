@@ -7,18 +7,20 @@ from pathlib import Path
 PACKAGE = Path(__file__).parents[1] / "reidtools"
 LAYERS = [
     "registry files extras",
+    "fetching",
     "ops",
     "data modeling losses solver engine evaluation",
     "retrieval tracks visualize export",
     "config",
     "batches",
     "texts",
+    "learning",
     "build",
     "reports",
     "assess",
     "api",
 ]
-EDGE = {"config", "batches", "texts", "build", "reports", "assess", "api", "__init__"}
+EDGE = {"config", "batches", "texts", "learning", "build", "reports", "assess", "api", "__init__"}
 LEVEL = {room: level for level, rooms in enumerate(LAYERS) for room in rooms.split()}
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 

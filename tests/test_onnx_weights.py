@@ -24,7 +24,8 @@ def files(tmp_path_factory):
     """A checkpoint of ours with a neck that is no identity, and the ONNX file made of it."""
     folder = tmp_path_factory.mktemp("onnx")
     torch.manual_seed(0)
-    pixels = ["INPUT.PIXEL_MEAN", "[0.5, 0.4, 0.3]", "TEST.FLIP", "normalized"]
+    pixels = ["INPUT.PIXEL_MEAN", "[0.5, 0.4, 0.3]", "INPUT.INTERPOLATION", "bicubic"]
+    pixels += ["TEST.FLIP", "normalized"]
     cfg = load("", [*NET, *SMALL, *pixels, "DATASETS.NAMES", "toy"])
     model = build.embedder(cfg).eval()
     with torch.no_grad():  # a neck that spreads what drawn weights put on one spot
@@ -50,6 +51,7 @@ def test_the_file_tells_how_its_pictures_are_made(files):
     about = {entry.key: entry.value for entry in onnx.load(files[1]).metadata_props}
     assert about["size"] == "64 32" and about["colour_order"] == "RGB"
     assert about["pixel_mean"] == "[0.5, 0.4, 0.3]" and about["flip"] == "normalized"
+    assert about["interpolation"] == "bicubic"
     assert about["weights"] == "best.pth" and "osnet_x0_25" in about["config"]
 
 
@@ -57,6 +59,7 @@ def test_it_brings_its_config_and_is_the_same_model(files):
     path = files[1]
     ours, theirs = (rt.load(file) for file in files)
     assert theirs.config.INPUT.PIXEL_MEAN == [0.5, 0.4, 0.3]
+    assert theirs.config.INPUT.INTERPOLATION == "bicubic"
     assert theirs.config.MODEL.WEIGHTS == str(path)
     pictures = [np.random.default_rng(n).integers(0, 255, (40, 20, 3), np.uint8) for n in range(5)]
     a, b = (rt.embed(model, pictures).vectors for model in (ours, theirs))

@@ -1,7 +1,9 @@
 """What tools and notebooks call."""
 
 from reidtools.api.clipreid import train_clipreid, with_final
-from reidtools.api.downloads import download
+from reidtools.api.crossing import cross_domain
+from reidtools.api.describing import describe
+from reidtools.api.downloads import download, download_weights
 from reidtools.api.exporting import export_model
 from reidtools.api.extractor import FeatureExtractor
 from reidtools.api.galleries import (
@@ -38,6 +40,7 @@ from reidtools.api.tracks import (
 from reidtools.api.training import check, train
 from reidtools.api.tuning import finetune
 from reidtools.api.using import create_embeddings, embed, find_similar, infer, load
+from reidtools.api.zoo_page import write_page
 
 __all__ = [
     "FeatureExtractor",
@@ -49,7 +52,10 @@ __all__ = [
     "check",
     "compare_tracks",
     "create_embeddings",
+    "cross_domain",
+    "describe",
     "download",
+    "download_weights",
     "embed",
     "embed_sequences",
     "evaluate",
@@ -79,4 +85,5 @@ __all__ = [
     "train",
     "train_clipreid",
     "with_final",
+    "write_page",
 ]

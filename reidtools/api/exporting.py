@@ -33,7 +33,8 @@ def export_model(
     """Write the embedder in MODEL.WEIGHTS as a file of `format`; see `export_embedder`.
 
     It goes to `output`, else into OUTPUT_DIR or output_dir, called as the weights. It tells how
-    pictures are prepared (size, pixel_mean, pixel_std, colour order, flip), and the whole config.
+    pictures are prepared (size, interpolation, pixel_mean, pixel_std, colour order, flip), and the
+    whole config.
     `int8` writes a smaller one as well. With `test` the test sets of `cfg` are measured with the
     model and with its files, and what they cost is told.
     """
@@ -73,6 +74,7 @@ def _about(cfg: CfgNode, mark: str) -> dict[str, str]:
         "backbone": cfg.MODEL.BACKBONE.NAME,
         **{name: json.dumps(list(cfg.INPUT[key])) for key, name in build.ONNX_KEYS.items()},
         "pixel_range": "0 1",
+        "interpolation": cfg.INPUT.INTERPOLATION,
         "colour_order": "RGB",
         "flip": cfg.TEST.FLIP,
         "metric": cfg.TEST.METRIC,

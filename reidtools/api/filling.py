@@ -1,30 +1,95 @@
 """What a training finds for its losses in the file that it begins with."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
+from torch import Tensor
 from yacs.config import CfgNode
 
 from reidtools.api.recipes import recipe
+from reidtools.data.samples import Sample
 from reidtools.engine.objective import Objective
-from reidtools.modeling import weights
-from reidtools.modeling.clip_files import of_objective
+from reidtools.modeling import clip_files, layouts, weights
 
 LOGGER = logging.getLogger("reidtools")
+PEOPLE = ("classifier.weight", "classifier.bias", "centers")  # what has a row for each person
 
 
 def fill_objective(
-    cfg: CfgNode, objective: Objective, start: Mapping[str, Any], source: str
+    cfg: CfgNode,
+    objective: Objective,
+    start: Mapping[str, Any],
+    source: str,
+    samples: Sequence[Sample],
 ) -> None:
-    """Put what the file `source` has for losses with texts into them: prompts, the text tower.
+    """Put what the file `source` has for losses into them.
 
-    A loss may have parts that must come from there; a ValueError says so if they do not.
-    Classifiers begin anew: that there are as many people does not say that they are the same.
+    Losses with texts get prompts and the text tower; they may have parts that must come from there,
+    and a ValueError says so if they do not. Classifiers and centres go on where the file has them
+    of the people of `samples`: one of ours if it was trained on the same datasets, one of others if
+    it has as many people.
     """
+    _fill_texts(cfg, objective, start, source)
+    own = objective.state_dict()
+    if not source or not any(name.endswith(PEOPLE) for name in own):
+        return
+    found = _of_people(cfg, start, own, samples)
+    fits = {name: t for name, t in found.items() if t.shape == own[name].shape}
+    if fits:
+        objective.load_state_dict(fits, strict=False)
+        LOGGER.info(
+            "Losses: %s go on as in %s, for %d people, taken for the same.",
+            weights.some(sorted(name.removeprefix("losses.") for name in fits)),
+            source,
+            len(next(iter(fits.values()))),
+        )
+    elif found:
+        LOGGER.info(
+            "Losses begin anew: those of %s are of %d people, not of %d.",
+            source,
+            len(next(iter(found.values()))),
+            len({sample.pid for sample in samples}),
+        )
+
+
+def _of_people(
+    cfg: CfgNode,
+    start: Mapping[str, Any],
+    own: Mapping[str, Tensor],
+    samples: Sequence[Sample],
+) -> dict[str, Tensor]:
+    """What the file `start` has with a row for each person, by our names, in our order."""
+    if before := recipe(start):
+        if before["DATASETS"]["NAMES"] != cfg.DATASETS.NAMES:
+            return {}
+        kept = start.get("objective", {})
+        return {name: kept[name] for name in own if name.endswith(PEOPLE) and name in kept}
+    if len(cfg.DATASETS.NAMES) > 1:  # how theirs are put in a row is not known
+        return {}
+    state = weights.state_of(start)
+    layout = layouts.layout_of(state, cfg.MODEL.WEIGHTS_FORMAT)
+    rows = {}
+    for name, tensor in layouts.of_objective(state, layout).items():
+        loss, branch, rest = name.split(".", 2)
+        names = f"losses.{name}", f"losses.{loss}.{rest}"  # of several branches, of one
+        ours = names[0] if names[0] in own else names[1]
+        if ours in own and (ours == names[0] or branch == "0"):
+            rows[ours] = tensor
+    pids = sorted({sample.pid for sample in samples})
+    if layout.by_text and all(len(tensor) == len(pids) for tensor in rows.values()):
+        theirs = {pid: place for place, pid in enumerate(sorted(pids, key=str))}
+        places = torch.tensor([theirs[pid] for pid in pids])
+        rows = {name: tensor[places] for name, tensor in rows.items()}
+    return rows
+
+
+def _fill_texts(cfg: CfgNode, objective: Objective, start: Mapping[str, Any], source: str) -> None:
+    """Prompts and the text tower of the file `source`, for losses that have some."""
     texts = [f"losses.{name}." for name, loss in objective.losses.items() if hasattr(loss, "text")]
     own = {k: v for k, v in objective.state_dict().items() if k.startswith(tuple(texts))}
-    found = start.get("objective") or of_objective(weights.state_of(start), own)
+    found = start.get("objective") or clip_files.of_objective(weights.state_of(start), own)
     other = [name for name in found if name in own and found[name].shape != own[name].shape]
     loaded = {name: tensor for name, tensor in found.items() if name in own and name not in other}
     for name, loss in objective.losses.items():

@@ -1,6 +1,5 @@
 """Which config a run has: that of the files, or that which a checkpoint brings."""
 
-import json
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,10 +8,10 @@ from typing import Any
 from yacs.config import CfgNode
 from yaml import YAMLError
 
-from reidtools.build import ONNX_KEYS
+from reidtools.build import told_of_pictures
 from reidtools.config import load as configs
 from reidtools.engine import checkpoints, logbook
-from reidtools.modeling import weights
+from reidtools.modeling import weights, zoo
 from reidtools.modeling.onnx_network import is_onnx, read_about
 from reidtools.modeling.recognise import recognise
 
@@ -42,11 +41,12 @@ def get_config(
     try:
         cfg, notes = configs.resolve([*files, fragment], overrides, stage=stage)
     except (LookupError, ValueError):
-        typed = configs.pairs(overrides).get("MODEL", {}).get("WEIGHTS")
+        model = configs.pairs(overrides).get("MODEL", {})
+        typed, format = model.get("WEIGHTS"), model.get("WEIGHTS_FORMAT", "")
         if files or not typed or not Path(typed).is_file():
             raise
         # The options may be those of the network that the weights are of.
-        cfg, notes = configs.resolve(fragment, overrides, brought(typed), stage)
+        cfg, notes = configs.resolve(fragment, overrides, brought(typed, format), stage)
     start = _start(cfg, files)
     source = start or ("" if files else cfg.MODEL.WEIGHTS)
     there = bool(source) and Path(source).is_file()
@@ -117,24 +117,24 @@ def find_run(name: str) -> Path | None:
     return found[0] if found else None
 
 
-def brought(path: str | Path) -> dict[str, Any]:
+def brought(path: str | Path, format: str = "") -> dict[str, Any]:
     """What a file of weights says about its config: all of it, or else the network that it is of.
 
-    ValueError for weights that are of no network here.
+    `format` is MODEL.WEIGHTS_FORMAT. ValueError for weights that are of no network here.
     """
     if is_onnx(path):
         return of_onnx(path)
     saved = weights.read(path)
-    return recipe(saved) or network_of(saved, path)
+    return recipe(saved) or network_of(saved, path, format)
 
 
-def network_of(saved: dict[str, Any], path: str | Path) -> dict[str, Any]:
+def network_of(saved: dict[str, Any], path: str | Path, format: str = "") -> dict[str, Any]:
     """MODEL.BACKBONE and MODEL.HEADS of weights that bring no config, read from their tensors.
 
     The log tells them. `path` is where they come from: its name is a hint. ValueError for weights
     that are of no network here.
     """
-    network = recognise(weights.state_of(saved), str(path))
+    network = recognise(weights.state_of(saved), str(path), format)
     LOGGER.info("%s is %s", path, network)
     for doubt in network.doubts:
         LOGGER.warning("%s", doubt)
@@ -143,6 +143,11 @@ def network_of(saved: dict[str, Any], path: str | Path) -> dict[str, Any]:
     if network.pixels:
         tree["INPUT"] = dict(zip(("PIXEL_MEAN", "PIXEL_STD"), network.pixels, strict=True))
         LOGGER.info("Its pictures have the mean %s and the deviation %s.", *network.pixels)
+    if network.interpolation:
+        tree["INPUT"] = tree.get("INPUT", {}) | {"INTERPOLATION": network.interpolation}
+    if known := zoo.pictures_of(path):
+        tree["INPUT"] = tree.get("INPUT", {}) | known
+        LOGGER.info("As published, its pictures are as INPUT %s says.", known)
     return tree
 
 
@@ -159,16 +164,15 @@ def of_onnx(path: str | Path) -> dict[str, Any]:
             f"{path} takes pictures as {metadata['colour_order']}; export it for RGB, which is all "
             "that is made here."
         )
-    told = {key: name for key, name in ONNX_KEYS.items() if name in metadata}
-    pixels = {key: json.loads(metadata[name]) for key, name in told.items()}
+    told = told_of_pictures(metadata)
     LOGGER.warning(
         "%s does not tell how its pictures are made; they are RGB, of %s, with %s. Set INPUT.* "
         "where yours are otherwise.",
         path,
         "{} x {}".format(*size) if size else "256 x 128",
-        "its own mean and deviation" if pixels else "ImageNet's mean and deviation",
+        "its own mean and deviation" if "PIXEL_MEAN" in told else "ImageNet's mean and deviation",
     )
-    return {"INPUT": {**({"SIZE_TRAIN": list(size)} if size else {}), **pixels}}
+    return {"INPUT": {**({"SIZE_TRAIN": list(size)} if size else {}), **told}}
 
 
 def slot(name: str, options: dict[str, Any]) -> dict[str, Any]:
@@ -184,9 +188,9 @@ def _network(saved: dict[str, Any], cfg: CfgNode, overrides: Sequence[str]) -> d
     """
     typed = configs.pairs(overrides).get("MODEL", {})
     if "NAME" not in typed and "NAME" not in typed.get("BACKBONE", {}):
-        return network_of(saved, cfg.MODEL.WEIGHTS)
+        return network_of(saved, cfg.MODEL.WEIGHTS, cfg.MODEL.WEIGHTS_FORMAT)
     try:
-        found = network_of(saved, cfg.MODEL.WEIGHTS)
+        found = network_of(saved, cfg.MODEL.WEIGHTS, cfg.MODEL.WEIGHTS_FORMAT)
     except ValueError:
         return {}
     return found if found["MODEL"]["BACKBONE"]["NAME"] == cfg.MODEL.BACKBONE.NAME else {}
@@ -204,5 +208,6 @@ def recipe(saved: Mapping[str, Any]) -> dict[str, Any]:
         return {}
     if not isinstance(tree, dict) or not {"MODEL", "INPUT", "METHOD"} <= tree.keys():
         return {}
-    tree["RESUME"] = tree["OUTPUT_DIR"] = tree["EXP_NAME"] = tree["MODEL"]["WEIGHTS"] = ""
+    tree["RESUME"] = tree["OUTPUT_DIR"] = tree["EXP_NAME"] = ""
+    tree["MODEL"]["WEIGHTS"] = tree["MODEL"]["WEIGHTS_FORMAT"] = ""
     return tree

@@ -71,6 +71,8 @@ def about(cfg: CfgNode, model: Embedder) -> dict[str, Any]:
         for name, node in nodes.items()
     }
     pixels = [list(cfg.INPUT.PIXEL_MEAN), list(cfg.INPUT.PIXEL_STD)]
+    if cfg.INPUT.INTERPOLATION != "area":  # older galleries do not tell it, and are of areas
+        pixels.append(cfg.INPUT.INTERPOLATION)
     return {
         "weights": str(Path(cfg.MODEL.WEIGHTS).absolute()) if cfg.MODEL.WEIGHTS else "",
         "fingerprint": fingerprint(model),

@@ -2,6 +2,7 @@
 
 import logging
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,19 +10,21 @@ import torch
 from yacs.config import CfgNode
 
 from reidtools import assess, build, reports
+from reidtools.api.recipes import recipe
 from reidtools.config import load as configs
 from reidtools.data.preflight import preflight
-from reidtools.data.samples import Splits
+from reidtools.data.samples import Splits, of_other_sets
 from reidtools.engine import logbook
 from reidtools.evaluation import Report, verify
 from reidtools.evaluation.features import fingerprint
 from reidtools.files import make_folder, write_json
 from reidtools.modeling import Embedder, weights
-from reidtools.modeling.onnx_network import is_onnx
+from reidtools.modeling.onnx_network import is_onnx, read_about
 from reidtools.modeling.recognise import customs
 
 LOGGER = logging.getLogger("reidtools")
-CERTAIN = ("FastReID", "centroids-reid")  # whose networks are all built in one way
+CAMERAS = ("cv_embed", "sie_embed")  # tables with a row for each camera
+CERTAIN = ("FastReID", "centroids-reid", "strong-baseline")  # all built in one way
 
 
 def evaluate(cfg: CfgNode, model: Embedder | None = None) -> Report:
@@ -30,14 +33,18 @@ def evaluate(cfg: CfgNode, model: Embedder | None = None) -> Report:
     Weights that do not fill the model whole are refused. Writes metrics.json, and what TEST.PLOTS,
     TEST.TOPK and TEST.VISUALIZE ask for, into OUTPUT_DIR, else for the checkpoint of a run into
     test_<checkpoint> beside it, else into output_dir. With TEST.FEATURES embeddings are kept there
-    and used again.
+    and used again. Of a checkpoint that tells what it was trained on, the report says which test
+    sets are others; one whose people it was trained on (DATASETS.COMBINEALL) is a ValueError.
     """
     logbook.set_up_logging()
     device = seeded_device(cfg)
     model = ready(cfg, model, device)
+    trained = trained_on(cfg.MODEL.WEIGHTS)
+    refuse_known(trained or cfg.DATASETS, test_names(cfg))
     tests = test_splits(cfg)
     folder, amp = output_folder(cfg), build.amp_dtype(cfg, device)
     report = assess.report_on(cfg, model, build.test_sets(cfg, tests, device), amp, final=True)
+    report.unseen = of_other_sets(tests, trained["NAMES"]) if trained else []
     LOGGER.info("%s", report)
     files = reports.write_report(cfg, report, folder, {"weights": cfg.MODEL.WEIGHTS})
     LOGGER.info("Written: %s", ", ".join(map(str, files)))
@@ -59,6 +66,7 @@ def calibrate(cfg: CfgNode, far: float, model: Embedder | None = None) -> dict[s
             f"A threshold comes from one test set, not from {', '.join(names)}; name one in "
             "DATASETS.TESTS."
         )
+    refuse_known(trained_on(cfg.MODEL.WEIGHTS) or cfg.DATASETS, names)
     device = seeded_device(cfg)
     model = ready(cfg, model, device)
     ((name, sides),) = build.test_sets(cfg, test_splits(cfg), device).items()
@@ -102,9 +110,9 @@ def filled(cfg: CfgNode) -> Embedder:
     if is_onnx(cfg.MODEL.WEIGHTS):
         return build.onnx_embedder(cfg)
     state = weights.state_of(weights.read(Path(cfg.MODEL.WEIGHTS)))
-    table = next((tensor for name, tensor in state.items() if name.endswith("cv_embed")), ())
+    table = next((tensor for name, tensor in state.items() if name.endswith(CAMERAS)), ())
     model = build.embedder(configs.with_cameras(cfg, len(table)))
-    fitted = weights.fit(model, state)
+    fitted = weights.fit(model, state, cfg.MODEL.WEIGHTS_FORMAT)
     if not fitted.complete:
         raise ValueError(
             f"{cfg.MODEL.WEIGHTS} does not fill {cfg.MODEL.BACKBONE.NAME} with "
@@ -137,6 +145,32 @@ def ready(cfg: CfgNode, model: Embedder | None, device: torch.device) -> Embedde
 def test_names(cfg: CfgNode) -> list[str]:
     """The names of the test sets."""
     return cfg.DATASETS.TESTS or cfg.DATASETS.NAMES
+
+
+def trained_on(path: str) -> dict[str, Any]:
+    """DATASETS of the config in the checkpoint or ONNX file `path`; nothing where it has none."""
+    if not path:
+        return {}
+    own = recipe(read_about(path)[0] if is_onnx(path) else weights.read(path))
+    return dict(own.get("DATASETS", {}))
+
+
+def known_people(datasets: Mapping[str, Any], names: Sequence[str]) -> list[str]:
+    """Those of the test sets `names` whose own people were trained on, by `datasets` of a config.
+
+    That is what DATASETS.COMBINEALL does.
+    """
+    others = of_other_sets(names, datasets["NAMES"]) if datasets.get("COMBINEALL") else names
+    return [name for name in names if name not in others]
+
+
+def refuse_known(datasets: Mapping[str, Any], names: Sequence[str]) -> None:
+    """Raise a ValueError if there are `known_people`: figures of them would say nothing."""
+    if known := known_people(datasets, names):
+        raise ValueError(
+            f"DATASETS.COMBINEALL trains on the test people of {', '.join(known)}, so a test there "
+            "says nothing; name other sets in DATASETS.TESTS, or train with COMBINEALL False."
+        )
 
 
 def warn(name: str, warnings: list[str]) -> None:

@@ -14,19 +14,21 @@ from yacs.config import CfgNode
 from reidtools import assess, build, reports, texts
 from reidtools.api.filling import fill_objective
 from reidtools.api.recipes import run_parent
-from reidtools.api.testing import seeded_device, test_names, warn
+from reidtools.api.teaching import teacher_of
+from reidtools.api.testing import refuse_known, seeded_device, test_names, warn
 from reidtools.api.text_maps import text_maps
 from reidtools.config import load as configs
 from reidtools.config.compat import flatten
 from reidtools.data.cached import CachedBatches
 from reidtools.data.pictures import Batches
 from reidtools.data.preflight import preflight
-from reidtools.data.samples import Sample, Splits, join_train
+from reidtools.data.samples import Sample, Splits, everybody, join_train, seen_pictures
 from reidtools.engine import checkpoints, environment, logbook, tracking
 from reidtools.engine.trainer import Trainer
 from reidtools.evaluation import Report
 from reidtools.files import write_whole
 from reidtools.modeling import weights
+from reidtools.registry import DATASETS, options
 
 LOGGER = logging.getLogger("reidtools")
 LOSSES = "Losses on test people"
@@ -76,7 +78,7 @@ def run_training(cfg: CfgNode, published: Callable[[int], Path] | None = None) -
     keeper = checkpoints.Checkpoints(run, cfg.SOLVER.CHECKPOINT_PERIOD, published)
     with _tracker(cfg, run) as tracker:
         report, best = _loop(cfg, trainer, tests, keeper, best, tracker)
-        final = {"model": trainer.model.state_dict(), "config": configs.dump(cfg)}
+        final = {"model": trainer.result.state_dict(), "config": configs.dump(cfg)}
         checkpoints.save(final, run / "model_final.pth")
         about = {"epoch": cfg.SOLVER.MAX_EPOCH - 1, "best": best}
         reports.write_report(cfg, report, run, about)
@@ -127,7 +129,7 @@ def _loop(
             kept = time.monotonic()
             if trainer.frozen or not (epoch == last or (period and epoch % period == 0)):
                 continue
-            report = assess.report_on(cfg, trainer.model, batches, trainer.amp, final=False)
+            report = assess.report_on(cfg, trainer.result, batches, trainer.amp, final=False)
             for name, own in drawn.items():
                 if own and (losses := trainer.losses_of(own)):
                     report.add_row(name, losses, LOSSES)
@@ -151,7 +153,8 @@ def check(cfg: CfgNode) -> None:
 def _data(cfg: CfgNode) -> tuple[list[Sample], texts.Captions | None, dict[str, Splits]]:
     """Training samples of all NAMES, their captions, and the splits of each test set.
 
-    They are looked through for trouble.
+    With DATASETS.COMBINEALL all people of a set are trained on, and a test of them is refused. All
+    is looked through for trouble.
     """
     trains, tests = cfg.DATASETS.NAMES, test_names(cfg)
     if variants := [name for name in trains if "@" in name]:
@@ -159,8 +162,18 @@ def _data(cfg: CfgNode) -> tuple[list[Sample], texts.Captions | None, dict[str, 
             f"{', '.join(variants)} is a test set; train without the part from @ on, with "
             "INPUT.LOW_RES_PROB, and name it in DATASETS.TESTS."
         )
-    loaded = {name: build.splits(cfg, name) for name in dict.fromkeys([*trains, *tests])}
-    samples = join_train([loaded[name].train for name in trains])
+    refuse_known(cfg.DATASETS, tests)
+    if cfg.DATASETS.COMBINEALL:
+        loaded = {name: build.splits(cfg, name) for name in tests}
+        samples = join_train([_everybody(cfg, name) for name in trains])
+    else:
+        loaded = {name: build.splits(cfg, name) for name in dict.fromkeys([*trains, *tests])}
+        samples = join_train([loaded[name].train for name in trains])
+    for name, seen in seen_pictures(samples, {name: loaded[name] for name in tests}).items():
+        told = f"{len(seen)} pictures of the test are trained on, such as {seen[0]}"
+        if cfg.DATASETS.COMBINEALL:  # the same set by another name
+            raise ValueError(f"{name}: {told}; name other sets in DATASETS.TESTS.")
+        warn(name, [f"{told}."])
     samples, captions = texts.captioned(cfg, samples)
     num_instance = cfg.DATALOADER.SAMPLER.get("NUM_INSTANCE", 0)
     for place, name in enumerate(tests):
@@ -173,6 +186,25 @@ def _data(cfg: CfgNode) -> tuple[list[Sample], texts.Captions | None, dict[str, 
         )
         warn(name, found)
     return samples, captions, {name: loaded[name] for name in tests}
+
+
+def _everybody(cfg: CfgNode, name: str) -> list[Sample]:
+    """All people of the set `name`, with those of its validation list where it has one."""
+    known = options(DATASETS[name]) if name in DATASETS else {}
+    splits = None
+    if "with_val" in known:
+        with_val = configs.changed(cfg, {f"DATASETS.{name.upper()}.WITH_VAL": True})
+        try:
+            splits = build.splits(with_val, name)
+        except FileNotFoundError as error:
+            LOGGER.warning("%s", error)
+    samples = everybody(splits or build.splits(cfg, name))
+    people = len({sample.pid for sample in samples})
+    LOGGER.info(
+        "%s: all of it is trained on, %d people in %d samples; distractors are left out",
+        *(name, people, len(samples)),
+    )
+    return samples
 
 
 def _trainer(
@@ -192,10 +224,11 @@ def _trainer(
     start = weights.read(source) if source else {}
     model = build.embedder(cfg, pretrain=fresh and not source).to(device)
     make_text = partial(texts.text_tower, cfg, model, start, captions) if fresh else None
-    objective = build.objective(cfg, model, samples, captions, make_text).to(device)
+    teacher = teacher_of(cfg, device)
+    objective = build.objective(cfg, model, samples, captions, make_text, teacher).to(device)
     build.try_out(cfg, model)
     if source:
-        fitted = weights.fit(model, weights.state_of(start))
+        fitted = weights.fit(model, weights.state_of(start), cfg.MODEL.WEIGHTS_FORMAT)
         if fitted.complete:
             LOGGER.info("Weights: %s", fitted)
         else:
@@ -203,7 +236,7 @@ def _trainer(
     if resumed:
         weights.fit(model, resumed["model"])
     else:
-        fill_objective(cfg, objective, start, source)
+        fill_objective(cfg, objective, start, source, samples)
     generator = torch.Generator().manual_seed(cfg.SEED)
     looks = build.features_of(cfg, model, objective, samples, device)
     batches: Batches | CachedBatches

@@ -46,16 +46,18 @@ from reidtools.retrieval import (
 LOGGER = logging.getLogger("reidtools")
 
 
-def load(checkpoint: str | Path, device: str = "auto") -> Embedder:
+def load(checkpoint: str | Path, device: str = "auto", *, weights_format: str = "") -> Embedder:
     """The embedder in a file of weights, in evaluation mode, with its ``config``.
 
     One of our checkpoints brings all settings; the network of other weights is read from their
     tensors, and pictures are as by default (256 x 128, ImageNet's mean and deviation). Raises
-    ValueError for a file that is of no network here, or does not fill it whole.
+    ValueError for a file that is of no network here, or does not fill it whole; `weights_format`,
+    such as ``FastReID``, says whose it is where that is asked for.
     """
     logbook.set_up_logging()
     words = ["MODEL.DEVICE", device, "MODEL.WEIGHTS", str(checkpoint)]
-    return at_work(configs.load("", words, base=brought(checkpoint)))
+    words += ["MODEL.WEIGHTS_FORMAT", weights_format]
+    return at_work(configs.load("", words, base=brought(checkpoint, weights_format)))
 
 
 def at_work(cfg: CfgNode) -> Embedder:

@@ -11,10 +11,13 @@ from reidtools.config import clip_training
 from reidtools.config.clip_file import CLIP, ClipFile, Flat, is_document
 
 TRANSFORMERS = {
-    "vit_base_patch16_224": "vit_base_patch16",
-    "vit_small_patch16_224": "vit_small_patch16",
-    "deit_base_patch16_224": "timm",
-    "deit_small_patch16_224": "timm",
+    "vit_base_patch16_224": "transreid_vit_base",
+    "vit_small_patch16_224": "transreid_vit_small",
+    "deit_base_patch16_224": "transreid_vit_base",
+    "deit_small_patch16_224": "transreid_deit_small",
+    "swin_tiny_patch4_window7_224": "solider_swin_tiny",
+    "swin_small_patch4_window7_224": "solider_swin_small",
+    "swin_base_patch4_window7_224": "solider_swin_base",
 }
 # Their key -> (the option of a backbone, values that ask for nothing, what others ask for). Where a
 # backbone has no such option, that is refused; a key that asks for nothing in particular is not.
@@ -26,12 +29,17 @@ OPTIONS: dict[str, tuple[str, tuple, str]] = {
     "MODEL.DROP_OUT": ("DROPOUT", (), ""),
     "MODEL.ATT_DROP_RATE": ("ATT_DROP_RATE", (0, None), "dropout of attention"),
     "MODEL.LAST_STRIDE": ("LAST_STRIDE", (), ""),
+    "MODEL.SEMANTIC_WEIGHT": ("SEMANTIC_WEIGHT", (), ""),
+    "MODEL.JPM": ("JPM", (False, None), "the jigsaw patches of TransReID"),
+    "MODEL.SHIFT_NUM": ("SHIFT_NUM", (), ""),
+    "MODEL.SHUFFLE_GROUP": ("SHUFFLE_GROUPS", (), ""),
+    "MODEL.DEVIDE_LENGTH": ("DIVIDE_LENGTH", (), ""),
 }
 KEYS = (
     *clip_training.KEYS,
     *(key for key in OPTIONS if key != "MODEL.LAST_STRIDE"),
     *("MODEL.PRETRAIN_CHOICE", "MODEL.TRANSFORMER_TYPE", "MODEL.SIE_VIEW"),
-    *("INPUT.RE_MAX_COUNT", "TEST.NECK_FEAT"),
+    *("INPUT.RE_MAX_COUNT", "TEST.NECK_FEAT", "MODEL.RE_ARRANGE"),
 )
 # Stays as typed: the word no counted as yes there.
 WORDS = ("TEST.FEAT_NORM",)
@@ -51,6 +59,7 @@ DEFAULTS: dict[str, tuple[str, Any]] = {
 }
 # What their code does, whatever the file says.
 ALWAYS = {
+    "INPUT.INTERPOLATION": "bicubic",
     "SOLVER.FIRST_EPOCH": 1,
     "SOLVER.AMP.ENABLED": True,
     "TEST.RERANK.K1": 50,
@@ -102,23 +111,19 @@ def _transformer(file: ClipFile) -> None:
             f"MODEL.TRANSFORMER_TYPE {theirs} is not here; {', '.join(TRANSFORMERS)} are, and so "
             "is every model of timm, as MODEL.BACKBONE.NAME timm with TIMM_NAME."
         )
-    ours = {"MODEL.BACKBONE.NAME": TRANSFORMERS[kind]}
-    if TRANSFORMERS[kind] == "timm":
-        ours |= {"MODEL.BACKBONE.TIMM_NAME": kind}
     file.choose("MODEL.BACKBONE", TRANSFORMERS[kind])
     file.flat.setdefault("MODEL.BACKBONE.DROP_PATH", 0.1)
     file.flat["MODEL.NAME"] = theirs
-    file.read("MODEL.NAME", ours)
-    if kind == "vit_small_patch16_224":
-        file.notes.append(
-            "TransReID's small ViT has 8 blocks of 768 values; vit_small_patch16 is the usual one, "
-            "12 blocks of 384, and takes no checkpoint of it."
-        )
+    file.read("MODEL.NAME", {"MODEL.BACKBONE.NAME": TRANSFORMERS[kind]})
 
 
 def _options(file: ClipFile) -> None:
     """Options of a backbone, which stand beside its name there."""
     flat, (name, has) = file.flat, file.backbone()
+    if not flat.pop("MODEL.RE_ARRANGE", True) and "JPM" in has:
+        flat |= {"MODEL.SHIFT_NUM": 1, "MODEL.SHUFFLE_GROUP": 1}  # which mixes nothing
+    if flat.get("MODEL.JPM") and "JPM" in has:
+        file.choose("MODEL.HEADS", "PartNecks")
     if flat.pop("MODEL.SIE_VIEW", False):
         raise ValueError(
             "MODEL.SIE_VIEW True asks for embeddings of the side that a vehicle shows, and "
@@ -173,12 +178,12 @@ def _erasing(file: ClipFile) -> None:
 def _tests(file: ClipFile) -> None:
     """Which features are compared, and how."""
     flat, key = file.flat, "TEST.NECK_FEAT"
-    if key in flat and file.clip:
-        file.read(key, {"MODEL.HEADS.NECK_FEAT": flat[key]})
+    if key in flat and flat.get("MODEL.NECK", "bnneck") == "no":
+        file.leave_out(key, "there is no neck")
     elif key in flat:
-        file.leave_out(key, "the head says what is compared, and BNNeck takes it after its norm")
+        file.read(key, {"MODEL.HEADS.TEST_FEAT": flat[key]})
     elif file.document and file.clip:
-        flat.setdefault("MODEL.HEADS.NECK_FEAT", "after")
+        flat.setdefault("MODEL.HEADS.TEST_FEAT", "after")
     key = "TEST.FEAT_NORM"
     if not file.document or key not in flat:
         return

@@ -12,6 +12,15 @@ WEIGHTS = {
 }
 # What METRIC_LOSS_TYPE may name, alone or joined by _.
 METRIC = {"triplet": "TripletLoss", "center": "CenterLoss"}
+# Classifiers by ID_LOSS_TYPE. SOLVER.COSINE_SCALE and COSINE_MARGIN belong to those with a margin.
+CLASSIFIERS = {
+    "softmax": "Linear",
+    "arcface": "ArcFace",
+    "cosface": "CosSoftmax",
+    "amsoftmax": "CosSoftmax",
+    "circle": "CircleSoftmax",
+}
+COSINE = {"SOLVER.COSINE_SCALE": ("SCALE", 30.0), "SOLVER.COSINE_MARGIN": ("MARGIN", 0.5)}
 SMOOTHED = ("CrossEntropyLoss", "PromptLoss")
 # Keys of SNU_ReID as well. Only a document has losses that they must not bring back.
 SHARED = {
@@ -24,6 +33,7 @@ BASE_LR = 3e-4
 KEYS = (
     *(*WEIGHTS, "MODEL.ID_LOSS_TYPE", "MODEL.METRIC_LOSS_TYPE", "MODEL.IF_LABELSMOOTH"),
     *("MODEL.NO_MARGIN", "SOLVER.WARMUP_LR_INIT", "SOLVER.LR_MIN"),
+    *("MODEL.COS_LAYER", *COSINE),
 )
 
 
@@ -56,9 +66,7 @@ def losses(file: ClipFile) -> None:
 def _used(file: ClipFile) -> set[str]:
     """The losses of a document; outside of one, all that a key may name."""
     flat = file.flat
-    kind = flat.get("MODEL.ID_LOSS_TYPE", "softmax")
-    if kind != "softmax":
-        raise ValueError(f"MODEL.ID_LOSS_TYPE {kind} is not here; softmax is.")
+    _classifier(file)
     metric = str(flat.get("MODEL.METRIC_LOSS_TYPE", "triplet"))
     if not {*metric.split("_")} <= {*METRIC}:
         raise ValueError(
@@ -82,6 +90,22 @@ def _used(file: ClipFile) -> set[str]:
         return used | {"CrossEntropyLoss"}
     used |= {METRIC[word] for word in metric.split("_")}
     return used if sampler == "triplet" else used | {"CrossEntropyLoss"}
+
+
+def _classifier(file: ClipFile) -> None:
+    """ID_LOSS_TYPE, or COS_LAYER, which is ArcFace, with its scale and its margin."""
+    flat = file.flat
+    kind = "arcface" if flat.pop("MODEL.COS_LAYER", False) else "softmax"
+    kind = str(flat.get("MODEL.ID_LOSS_TYPE", kind)) if kind == "softmax" else kind
+    if kind not in CLASSIFIERS:
+        raise ValueError(f"MODEL.ID_LOSS_TYPE {kind} is not here; {', '.join(CLASSIFIERS)} are.")
+    if kind != "softmax" and file.staged:
+        raise ValueError(f"MODEL.ID_LOSS_TYPE {kind} is not for CLIP-ReID; softmax is.")
+    given = {option: flat.pop(key, usual) for key, (option, usual) in COSINE.items()}
+    if kind != "softmax":
+        words = {"CLS_LAYER": CLASSIFIERS[kind], **given}
+        flat |= {f"{LOSSES}.CrossEntropyLoss.{k}": v for k, v in words.items()}
+        file.notes.append(f"The classifier of the file is {kind}: {words}.")
 
 
 def _present(flat: Flat) -> set[str]:

@@ -6,20 +6,16 @@ there, or can have none here, is left out with a word.
 """
 
 from ast import literal_eval
-from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
 import yaml
 
-from reidtools.config import clip_document, mars_document
+from reidtools.config import clip_document, fastreid, mars_document
 from reidtools.config.foreign import (
     ABSENT,
     COUNTS_PEOPLE,
     DATASET_NAMES,
-    FASTREID_DEFAULTS,
-    OLD_FASTREID,
-    OLD_FASTREID_DEFAULTS,
     RENAMED,
     STARTS,
     VALUES,
@@ -29,7 +25,6 @@ from reidtools.config.trees import Tree, flatten, make_room, unflatten
 from reidtools.registry import DATASETS
 
 SWITCHES = tuple(key.removesuffix("ENABLED") for key in ABSENT if key.endswith(".ENABLED"))
-VIT = ("MODEL.BACKBONE.SIE_COE", "MODEL.BACKBONE.STRIDE_SIZE")
 NODES = (*STARTS, *mars_document.STARTS, *SWITCHES)
 
 
@@ -75,8 +70,8 @@ def is_foreign(key: str) -> bool:
 def in_our_words(tree: Tree) -> Tree:
     """That part of `tree` whose keys and values need no translation."""
     flat = flatten(tree)
-    fastreid = str(flat.get("MODEL.BACKBONE.NAME", "")).startswith("build_")
-    theirs = (*clip_document.two_meanings(flat), *(VIT if fastreid else ()))
+    theirs_alone = str(flat.get("MODEL.BACKBONE.NAME", "")).startswith("build_")
+    theirs = (*clip_document.two_meanings(flat), *(fastreid.SIDE_OPTIONS if theirs_alone else ()))
     return unflatten(
         (key, value)
         for key, value in flat.items()
@@ -117,7 +112,7 @@ def translate(tree: Tree, people: bool = False, stage: int | None = None) -> tup
     if "SOLVER.EVAL_PERIOD" in flat:
         flat["SOLVER.CHECKPOINT_PERIOD"] = flat["SOLVER.EVAL_PERIOD"]
         _move(flat, "SOLVER.EVAL_PERIOD", "TEST.EVAL_PERIOD", flat["SOLVER.EVAL_PERIOD"], notes)
-    if flat.get("DATALOADER.SAMPLER.NAME") == "RandomSampler":
+    if flat.get("DATALOADER.SAMPLER.NAME") in ("RandomSampler", "ImbalancedDatasetSampler"):
         flat.pop("DATALOADER.SAMPLER.NUM_INSTANCE", None)
     if people and flat.pop("OUTPUT_DIR", None):
         notes.append("OUTPUT_DIR in a file of theirs is for tools on folders; runs go to logs/.")
@@ -134,24 +129,6 @@ def _move(flat: dict[str, Any], old: str, new: str, value: Any, notes: list[str]
         return  # a default of theirs that says nothing
     flat[new] = value
     notes.append(f"{old} {theirs} is read as {new} {value}.")
-
-
-def _switches(flat: dict[str, Any]) -> list[str]:
-    """ENABLED: off becomes a probability of 0, on needs nothing, absent things are refused."""
-    for key, what in ABSENT.items():
-        asked = flat.pop(key, None)
-        if asked and asked != "no":
-            raise ValueError(f"{key} {asked} asks for {what}, which is not here; remove the key.")
-        rest = key.removesuffix("ENABLED") if key.endswith(".ENABLED") else f"{key}."
-        for option in [k for k in flat if k.startswith(rest)]:
-            del flat[option]
-    for switch, ours in (("FLIP", "FLIP_PROB"), ("REA", "REA_PROB"), ("PADDING", "PADDING")):
-        if not flat.pop(f"INPUT.{switch}.ENABLED", True):
-            flat[f"INPUT.{ours}"] = 0
-            flat.pop(f"INPUT.{switch}.PROB", None)
-            flat.pop(f"INPUT.{switch}.SIZE", None)
-    flat.pop("INPUT.PADDING.MODE", None)
-    return []
 
 
 def _flip(flat: dict[str, Any]) -> list[str]:
@@ -219,93 +196,7 @@ def _centroids(flat: dict[str, Any]) -> list[str]:
     return notes
 
 
-def _fastreid(flat: dict[str, Any]) -> list[str]:
-    """FastReID's defaults under its file; ``build_resnet_backbone``, DEPTH, WITH_IBN: one name."""
-    name = str(flat.get("MODEL.BACKBONE.NAME", ""))
-    if "MODEL.META_ARCHITECTURE" in flat or name.startswith("build_"):
-        for key, value in FASTREID_DEFAULTS.items():
-            flat.setdefault(key, value)
-        notes = []
-    else:
-        notes = _old_fastreid(flat)
-    notes += _vit_options(flat, name)
-    clip = flat.get("MODEL.HEADS.NAME") == "ClipNecks"  # which has an option of this name
-    if not clip and flat.pop("MODEL.HEADS.NECK_FEAT", "before") != "before":
-        raise ValueError("MODEL.HEADS.NECK_FEAT after is not here: losses take features before it.")
-    if not name.startswith("build_"):
-        return notes
-    depth = str(flat.pop("MODEL.BACKBONE.DEPTH", "50x"))
-    ibn = flat.pop("MODEL.BACKBONE.WITH_IBN", False)
-    make: dict[str, Callable[[], str]] = {
-        "build_resnet_backbone": lambda: f"resnet{depth.rstrip('x')}{'_ibn_a' if ibn else ''}",
-        "build_osnet_backbone": lambda: f"osnet_{'ibn_' if ibn else ''}{depth}",
-        "build_vit_backbone": lambda: f"vit_{depth}_patch16",
-    }
-    if name not in make:
-        raise ValueError(f"MODEL.BACKBONE.NAME {name} is not here; try NAME timm with TIMM_NAME.")
-    new = flat["MODEL.BACKBONE.NAME"] = make[name]()
-    if name == "build_osnet_backbone":
-        flat["MODEL.BACKBONE.FC"] = False
-    if name == "build_resnet_backbone":
-        flat.setdefault("MODEL.BACKBONE.STEM_CEIL", True)
-    else:
-        flat.pop("MODEL.BACKBONE.LAST_STRIDE", None)
-    return [f"MODEL.BACKBONE.NAME {name} is read as {new}."]
-
-
-def _vit_options(flat: dict[str, Any], name: str) -> list[str]:
-    """Options of FastReID's ViT that only clip_vit_b16 has here."""
-    found = [key for key in VIT if key in flat and name != "clip_vit_b16"]
-    for key in found:
-        del flat[key]
-    return [f"{key} has no effect here: it is an option of clip_vit_b16." for key in found]
-
-
-def _old_fastreid(flat: dict[str, Any]) -> list[str]:
-    """``BNneckHead`` with our backbones: id and triplet loss, no download, unless it says more."""
-    old = [flat[k] for k, words in OLD_FASTREID.items() if str(flat.get(k)) in words]
-    open_ = {k: value for k, value in OLD_FASTREID_DEFAULTS.items() if k not in flat}
-    if "MODEL.LOSSES.NAME" in flat:
-        open_ = {k: value for k, value in open_.items() if not k.startswith("MODEL.LOSSES")}
-    if not old or not open_:
-        return []
-    flat |= open_
-    told = ", ".join(f"{key} {value}" for key, value in open_.items())
-    return [f"{' and '.join(old)}: words of FastReID. Where the file is silent, {told} count."]
-
-
-def _fastreid_losses(flat: dict[str, Any]) -> list[str]:
-    """``LOSSES.NAME: (…)`` with CE and TRI beside it; a loss that is not named does not count."""
-    neck = flat.pop("MODEL.HEADS.WITH_BNNECK", True)
-    if not neck and flat.get("MODEL.HEADS.NAME") == "EmbeddingHead":
-        flat["MODEL.HEADS.NAME"] = "Linear"
-    layer = flat.pop("MODEL.HEADS.CLS_LAYER", "Linear")
-    if layer not in ("Linear", "linear"):
-        raise ValueError(f"MODEL.HEADS.CLS_LAYER {layer} is not here; Linear is.")
-    for key in ("MODEL.HEADS.SCALE", "MODEL.HEADS.MARGIN"):
-        flat.pop(key, None)
-    if "MODEL.LOSSES.NAME" not in flat:
-        return []
-    names = flat.pop("MODEL.LOSSES.NAME")
-    names = [names] if isinstance(names, str) else list(names)
-    nodes = {"CE": "CrossEntropyLoss", "TRI": "TripletLoss"}
-    keys = {"SCALE": "WEIGHT"}
-    for key in [k for k in flat if k.startswith("MODEL.LOSSES.") and k.count(".") == 3]:
-        _, _, node, option = key.split(".")
-        value = flat.pop(key)
-        if nodes.get(node) in names:
-            flat[f"MODEL.LOSSES.{nodes[node]}.{keys.get(option, option)}"] = value
-    for name in names:
-        if not any(k.startswith(f"MODEL.LOSSES.{name}.") for k in flat):
-            flat[f"MODEL.LOSSES.{name}"] = {}
-    if "CrossEntropyLoss" in names:
-        flat["MODEL.LOSSES.CrossEntropyLoss.VARIANT"] = "fastreid"
-    if flat.get("MODEL.LOSSES.TripletLoss.NORM_FEAT") is True:
-        flat["MODEL.LOSSES.TripletLoss.DISTANCE"] = "squared_euclidean"
-    return [f"MODEL.LOSSES.NAME is read as the losses {', '.join(names)}."]
-
-
 STEPS = (
-    *(mars_document.mars_yaml, _fastreid, _snu_backbone, _fastreid_losses),
-    *(_centroids, _switches, _flip, _pixels, _resume),
+    *(mars_document.mars_yaml, fastreid.network, _snu_backbone, fastreid.losses),
+    *(_centroids, fastreid.pictures, _flip, _pixels, _resume),
 )

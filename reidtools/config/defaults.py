@@ -4,10 +4,12 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from reidtools import data, losses, modeling  # noqa: F401  (they register their components)
+from reidtools.data.augmentations import FIRST, RandomPatch
 from reidtools.data.frames import FrameChoice, seen_frames
 from reidtools.data.pictures import Pictures
 from reidtools.data.transforms import Augment, LowResolution, Normalize
 from reidtools.data.variants import VARIANTS
+from reidtools.engine.average import MovingAverage
 from reidtools.evaluation import (
     centralize,
     embed,
@@ -18,8 +20,9 @@ from reidtools.evaluation import (
     rerank,
 )
 from reidtools.modeling.text import TextTower
+from reidtools.ops.resize import Resize
 from reidtools.registry import BACKBONES, HEADS, LOSSES, SAMPLERS, TEMPORAL, Registry
-from reidtools.solver import make_optimizer, make_schedule
+from reidtools.solver import make_clipper, make_optimizer, make_schedule
 
 
 class Slot(NamedTuple):
@@ -40,10 +43,12 @@ ONE = {
 MANY = {"MODEL.LOSSES": Slot(LOSSES, {"WEIGHT": 1.0})}
 # Nodes with the options of these callables; what the node above has already counts there as well.
 FIXED: dict[str, tuple[Callable, ...]] = {
-    "INPUT": (Normalize, Augment, LowResolution, FrameChoice),
+    "INPUT": (Resize, Normalize, *FIRST, Augment, RandomPatch, LowResolution, FrameChoice),
     **{f"DATASETS.{name.upper()}": (variant,) for name, variant in VARIANTS.items()},
     "DATALOADER": (Pictures,),
     "SOLVER": (make_optimizer, make_schedule),
+    "SOLVER.CLIP_GRADIENTS": (make_clipper,),
+    "SOLVER.EMA": (MovingAverage,),
     "MODEL.TEXT": (TextTower,),
     "TEST": (embed, rank, seen_frames),
     "TEST.AQE": (expand,),
@@ -63,6 +68,8 @@ AT_LEAST = {
     "SEED": 0,
     "SOLVER.ACCUMULATE": 1,
     "SOLVER.CHECKPOINT_PERIOD": 0,
+    "SOLVER.FREEZE_EPOCHS": 0,
+    "SOLVER.FREEZE_ITERS": 0,
     "SOLVER.IMS_PER_BATCH": 2,  # batch norm wants two
     "SOLVER.LOG_PERIOD": 1,
     "SOLVER.MAX_EPOCH": 1,
@@ -91,6 +98,9 @@ def defaults() -> dict[str, Any]:
             "LOSSES": {},
             "TEXT": {},  # the text tower of CLIP, where a loss wants one
             "WEIGHTS": "",  # a checkpoint to start from or to test
+            "WEIGHTS_FORMAT": "",  # whose it is, such as FastReID; empty: its names tell
+            "FREEZE_LAYERS": [],  # parts that do not learn, such as [backbone]; see FREEZE_ITERS
+            "TEACHER": "",  # a checkpoint that DistillationLoss learns from
         },
         "INPUT": {
             "SIZE_TRAIN": [256, 128],  # height, width
@@ -101,6 +111,7 @@ def defaults() -> dict[str, Any]:
             "ROOT": "datasets",
             "NAMES": ["market1501"],  # trained on together
             "TESTS": [],  # tested one by one; empty: as NAMES
+            "COMBINEALL": False,  # train on query and gallery as well
             "CAPTIONS": "",  # captions_parsed.json of tools/prepare_captions.py
             "CAPTIONED_ONLY": False,  # train on pictures with captions only
             "LOW_SCALE": 1.0,  # how many times as coarse low_features are (OctupletLoss)
@@ -116,6 +127,10 @@ def defaults() -> dict[str, Any]:
             "MICRO_BATCH": 0,  # pictures in the network at a time, which saves memory; 0: all
             "ACCUMULATE": 1,  # batches whose gradients count as one
             "FREEZE": "",  # model: only losses learn, from features that are embedded once
+            "FREEZE_ITERS": 0,  # for how long MODEL.FREEZE_LAYERS are frozen …
+            "FREEZE_EPOCHS": 0,  # … or this; 0 of both: to the end
+            "CLIP_GRADIENTS": {"ENABLED": False},  # before weights move
+            "EMA": {"ENABLED": False},  # the average of weights over time is what is kept
             "CHECKPOINT_PERIOD": 20,  # epochs; 0 keeps only the last and the best
             "LOG_PERIOD": 20,  # iterations
             "AMP": {"ENABLED": False, "DTYPE": "auto"},  # auto, bf16, fp16

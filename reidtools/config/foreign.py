@@ -10,9 +10,7 @@ from typing import Any
 RENAMED = {
     # FastReID
     "DATALOADER.NUM_INSTANCE": "DATALOADER.SAMPLER.NUM_INSTANCE",
-    "INPUT.FLIP.PROB": "INPUT.FLIP_PROB",
-    "INPUT.PADDING.SIZE": "INPUT.PADDING",
-    "INPUT.REA.PROB": "INPUT.REA_PROB",
+    "DATALOADER.SET_WEIGHT": "DATALOADER.SAMPLER.SET_WEIGHT",
     "SOLVER.MAX_ITER": "SOLVER.MAX_EPOCH",
     "CUDNN_DETERMINISTIC": "DETERMINISTIC",
     "TEST.AQE.QE_K": "TEST.AQE.K",
@@ -56,9 +54,12 @@ VALUES: dict[str, tuple[str, dict[Any, Any]]] = {
             "avgpool": "avg",
             "GlobalMaxPool": "max",
             "maxpool": "max",
+            "AdaptiveAvgMaxPool": "avg_max",
+            "avgmaxpool": "avg_max",
+            "GeneralizedMeanPooling": "gem_fixed",
+            "gempool": "gem_fixed",
             "GeneralizedMeanPoolingP": "gem",
             "gempoolP": "gem",
-            "gempool": "gem",
         },
     ),
     "MODEL.HEADS.NAME": (
@@ -69,7 +70,7 @@ VALUES: dict[str, tuple[str, dict[Any, Any]]] = {
         "DATALOADER.SAMPLER.NAME",
         {
             "NaiveIdentitySampler": "RandomIdentitySampler",
-            "TrainingSampler": "RandomSampler",
+            "TrainingSampler": "RandomSampler",  # others are called as here
         },
     ),
     "DATALOADER.SAMPLER.NAME": (
@@ -86,6 +87,16 @@ VALUES: dict[str, tuple[str, dict[Any, Any]]] = {
         {"multistep_lr": "MultiStepLR", "cosine_annealing": "CosineAnnealingLR"},
     ),
     "SOLVER.SCHED": ("SOLVER.SCHED", {"WarmupMultiStepLR": "MultiStepLR"}),
+    "MODEL.LOSSES.CrossEntropyLoss.CLS_LAYER": (
+        "MODEL.LOSSES.CrossEntropyLoss.CLS_LAYER",
+        {
+            "linear": "Linear",
+            "arcSoftmax": "ArcSoftmax",
+            "cosSoftmax": "CosSoftmax",
+            "amSoftmax": "CosSoftmax",
+            "circleSoftmax": "CircleSoftmax",
+        },
+    ),
     # A constant there is 0 after normalisation, which is the mean colour.
     "INPUT.RE_MODE": ("INPUT.REA_MODE", {"const": "mean"}),
 }
@@ -99,8 +110,6 @@ WITHOUT_EFFECT = {
     "MODEL.BACKBONE.DROP_PATH_RATIO": "set MODEL.BACKBONE.DROP_PATH of a ViT",
     "MODEL.BACKBONE.DROP_RATIO": "set MODEL.BACKBONE.DROPOUT of a ViT",
     "MODEL.QUEUE_SIZE": "it belongs to MoCo",
-    "DATALOADER.SET_WEIGHT": "it belongs to SetReWeightSampler",
-    "KD.MODEL_WEIGHTS": "it belongs to distillation",
     "MODEL.BACKBONE_EMB_SIZE": "the size is the backbone's own",
     "MODEL.HEADS.IN_FEAT": "the size is the backbone's own",
     "MODEL.HEADS.NORM": "batch norm is what the neck has",
@@ -127,12 +136,6 @@ WITHOUT_EFFECT = {
     "MODEL.DIST_TRAIN": "training runs in one process",
     "MODEL.FEAT_DIM_CENTER": "the size is the backbone's own",
     "MODEL.IF_WITH_CENTER": "MODEL.METRIC_LOSS_TYPE triplet_center asks for the centre loss",
-    "MODEL.SHIFT_NUM": "it belongs to JPM",
-    "MODEL.SHUFFLE_GROUP": "it belongs to JPM",
-    "MODEL.DEVIDE_LENGTH": "it belongs to JPM",
-    "MODEL.RE_ARRANGE": "it belongs to JPM",
-    "SOLVER.COSINE_MARGIN": "it belongs to ArcFace and CosFace",
-    "SOLVER.COSINE_SCALE": "it belongs to ArcFace and CosFace",
     "TEST.DIST_MAT": "distances are not written to a file",
     "TEST.EVAL": "it was never read there",
     "DEBUG": "it was never read there",
@@ -140,25 +143,37 @@ WITHOUT_EFFECT = {
 
 # Switches for things we do not have: fine while they are off, refused when they are on.
 ABSENT = {
-    "INPUT.CROP.ENABLED": "random resized crops",
-    "INPUT.CJ.ENABLED": "colour jitter",
-    "INPUT.AFFINE.ENABLED": "random affine transforms",
-    "INPUT.AUTOAUG.ENABLED": "AutoAugment",
-    "INPUT.AUGMIX.ENABLED": "AugMix",
-    "INPUT.RPT.ENABLED": "random patches",
-    "MODEL.BACKBONE.WITH_SE": "squeeze-and-excitation blocks",
-    "MODEL.BACKBONE.WITH_NL": "non-local blocks",
-    "SOLVER.CLIP_GRADIENTS.ENABLED": "gradient clipping",
-    "SOLVER.FREEZE_ITERS": "unfreezing after some iterations",
-    "MODEL.COS_LAYER": "a classifier of ArcFace",
-    "MODEL.JPM": "the jigsaw patches of TransReID",
     "SOLVER.LARGE_FC_LR": "a doubled rate for classifiers (SOLVER.HEADS_LR_FACTOR 2 is near)",
-    "MODEL.FREEZE_LAYERS": "freezing by name (MODEL.BACKBONE.FROZEN_LAYERS counts stages)",
     "TEST.PRECISE_BN.ENABLED": "precise batch-norm statistics",
-    "KD.MODEL_CONFIG": "distillation",
-    "KD.EMA.ENABLED": "averaged weights",
-    "DATASETS.COMBINEALL": "training on query and gallery pictures",
+    "KD.EMA.ENABLED": "a teacher of averaged weights (SOLVER.EMA averages those of the student)",
 }
+
+# Switches of INPUT, their default of PROB where the file is silent, their options -> ours.
+PICTURES: dict[str, tuple[str, float, dict[str, str]]] = {
+    "FLIP": ("FLIP_PROB", 0.5, {}),
+    "PADDING": ("PADDING", 10, {}),
+    "REA": ("REA_PROB", 0.5, {}),
+    "CROP": ("CROP_PROB", 1.0, {"SCALE": "CROP_SCALE", "RATIO": "CROP_RATIO"}),
+    "CJ": (
+        "CJ_PROB",
+        0.5,
+        {name: f"CJ_{name}" for name in ("BRIGHTNESS", "CONTRAST", "SATURATION", "HUE")},
+    ),
+    "AFFINE": ("AFFINE_PROB", 1.0, {}),
+    "AUTOAUG": ("AUTOAUG_PROB", 0.0, {}),
+    "AUGMIX": ("AUGMIX_PROB", 0.0, {}),
+    "RPT": ("RPT_PROB", 0.5, {}),
+}
+
+# The losses of FastReID: its node -> the name in LOSSES.NAME, which is ours but for Cosface.
+LOSS_NODES = {
+    "CE": "CrossEntropyLoss",
+    "TRI": "TripletLoss",
+    "CIRCLE": "CircleLoss",
+    "COSFACE": "CosFaceLoss",
+    "FL": "FocalLoss",
+}
+LOSS_NAMES = {"Cosface": "CosFaceLoss", "CosFace": "CosFaceLoss"}
 
 # Keys by which a tree of SNU_ReID or centroids-reid is known: batches count people there.
 COUNTS_PEOPLE = ("MODEL.BACKBONE_EMB_SIZE", "MODEL.KEEP_CAMID_CENTROIDS")
@@ -169,6 +184,9 @@ FASTREID_DEFAULTS = {
     "INPUT.FLIP.ENABLED": False,
     "INPUT.PADDING.ENABLED": False,
     "INPUT.REA.ENABLED": False,
+    "INPUT.REA_AREA": [0.02, 0.33],
+    "INPUT.REA_RATIO": [0.3, 3.3],
+    "INPUT.INTERPOLATION": "bicubic",
     "MODEL.BACKBONE.PRETRAIN": False,
     "MODEL.HEADS.NAME": "EmbeddingHead",
     "MODEL.HEADS.WITH_BNNECK": False,
@@ -200,16 +218,14 @@ DATASET_NAMES = {"DukeMTMC": "dukemtmcreid", "dukemtmc": "dukemtmcreid", "MOT17"
 
 # Starts of further keys of theirs, which `compat` handles one by one.
 STARTS = (
-    "INPUT.FLIP.",
-    "INPUT.PADDING.",
-    "INPUT.REA.",
+    *(f"INPUT.{switch}." for switch in PICTURES),
+    "KD.",
     "MODEL.BACKBONE.DEPTH",
-    "MODEL.BACKBONE.WITH_",
+    "MODEL.BACKBONE.WITH_IBN",
     "MODEL.HEADS.CLS_LAYER",
     "MODEL.HEADS.WITH_BNNECK",
-    "MODEL.LOSSES.CE.",
+    *(f"MODEL.LOSSES.{node}." for node in LOSS_NODES),
     "MODEL.LOSSES.NAME",
-    "MODEL.LOSSES.TRI.",
     "MODEL.PIXEL_",
     "MODEL.RESUME_TRAINING",
     "MODEL.USE_CENTROIDS",

@@ -15,6 +15,7 @@ from reidtools.config.defaults import AT_LEAST, FIXED, MANY, ONE, defaults
 from reidtools.config.hydra_tree import is_hydra, read_hydra
 from reidtools.config.stages import split_stages
 from reidtools.config.trees import Tree, flatten, merge, read_yaml, unflatten
+from reidtools.modeling import zoo
 from reidtools.registry import DATASETS, options, unknown
 
 LOGGER = logging.getLogger("reidtools")
@@ -129,6 +130,7 @@ def complete(tree: Tree) -> CfgNode:
     full = grow(tree)
     check(tree, full)
     tree = merge(full, tree)
+    tree["MODEL"]["WEIGHTS"] = zoo.local(tree["MODEL"]["WEIGHTS"])
     for key, least in AT_LEAST.items():
         value = dig(tree, key)
         if value is not None and not value >= least:  # so that NaN is refused as well

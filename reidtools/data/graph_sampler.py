@@ -171,7 +171,7 @@ def _plain_sampler(
     known = {"pids": pids, "batch_size": batch_size, "seed": seed}
     if lacking := set(facts(maker)) - set(known):
         raise ValueError(
-            f"first is {name}, which needs {', '.join(sorted(lacking))} as a graph does; choose a "
+            f"first is {name}, which needs {', '.join(sorted(lacking))} besides pids; choose a "
             "sampler that does without, such as RandomIdentitySampler."
         )
     shared = {"num_instance": num_instance} if "num_instance" in options(maker) else {}

@@ -14,18 +14,19 @@ from torch import Tensor
 from reidtools.data.frames import FrameChoice
 from reidtools.data.samples import Sample
 from reidtools.ops.degrade import degrade_each
-from reidtools.ops.resize import resize_into
+from reidtools.ops.resize import Resize
 from reidtools.registry import choose
 
 CACHES = {"off": False, "ram": True}
 
 
-def read_picture(path: str | Path, out: np.ndarray) -> None:
+def read_picture(path: str | Path, out: np.ndarray, resize: Resize | None = None) -> None:
     """Fill `out`, uint8 (H, W, 3), with the picture at `path`: RGB, resized to H x W.
 
-    Enlarging is bilinear, shrinking averages areas. A file that is no picture is an OSError.
+    Without `resize` that is as `Resize` does it by default. A file that is no picture is an
+    OSError.
     """
-    resize_into(decode(path), out)
+    (resize or Resize())(decode(path), out)
 
 
 def decode(path: str | Path, *, rgb: bool = True) -> np.ndarray:
@@ -62,7 +63,7 @@ class Pictures:
     A file that is no picture is an OSError. If `unreadable` is given, it is black instead, the
     message stands there under its path, and ``readable`` (B,) of the batch is False: for folders of
     which nobody has promised anything. Of a path among `arrays` no file is read: the picture is
-    that array, uint8 RGB (height, width, 3).
+    that array, uint8 RGB (height, width, 3). `resize` brings both to `size`; see `Resize`.
     """
 
     def __init__(
@@ -74,11 +75,13 @@ class Pictures:
         arrays: Mapping[str, np.ndarray] | None = None,
         choice: FrameChoice | None = None,
         ends: Tensor | None = None,
+        resize: Resize | None = None,
         *,
         cache: str = "off",
     ):
         self.samples, self.size, self.unreadable = samples, tuple(size), unreadable
         self.choice, self.ends, self._arrays = choice, ends, arrays or {}
+        self.resize = resize or Resize()
         self._pids = torch.tensor([labels[s.pid] if labels else s.pid for s in samples])
         self._camids = torch.tensor([s.camid for s in samples])
         self._kept: dict[str, np.ndarray] | None = {} if choose("cache", cache, CACHES) else None
@@ -127,9 +130,9 @@ class Pictures:
             return
         try:
             if path in self._arrays:
-                resize_into(self._arrays[path], out)
+                self.resize(self._arrays[path], out)
             else:
-                read_picture(path, out)
+                read_picture(path, out, self.resize)
         except OSError as error:
             if self.unreadable is None:
                 raise

@@ -1,7 +1,7 @@
 """Which pictures meet in a batch: a sampler is a list of index lists, drawn anew every epoch."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -38,19 +38,25 @@ class EpochSampler:
         raise NotImplementedError
 
 
+def places_of(values: Sequence[int]) -> dict[int, list[int]]:
+    """Where each of the `values` stands, in order of first appearance."""
+    places = defaultdict(list)
+    for index, value in enumerate(values):
+        places[int(value)].append(index)
+    return dict(places)
+
+
 def members_of(pids: Sequence[int]) -> dict[int, list[int]]:
     """The indices of every person's pictures, people by first appearance.
 
     Fewer than two people are a `ValueError`.
     """
-    members = defaultdict(list)
-    for index, pid in enumerate(pids):
-        members[int(pid)].append(index)
+    members = places_of(pids)
     if len(members) < 2:
         raise ValueError(
             "The training set has one person, and there is nobody to tell it from; add others."
         )
-    return dict(members)
+    return members
 
 
 def people_in(batch_size: int, num_instance: int) -> int:
@@ -68,51 +74,62 @@ def people_in(batch_size: int, num_instance: int) -> int:
     return batch_size // num_instance
 
 
-@SAMPLERS
-class RandomIdentitySampler(EpochSampler):
-    """P x K batches: P distinct people with K = `num_instance` pictures each (Hermans et al., 2017,
-    arXiv:1703.07737).
+class GroupSampler(EpochSampler):
+    """Batches of `together` groups of `each` pictures, every group of another of the `members`.
 
-    A person's pictures are shuffled and cut into groups of K; fewer than K are filled up with
-    repeats. An epoch has as many full batches as the groups allow, the same number every epoch, and
-    people come in proportion to the groups they have left: so its end looks like its start, where
-    drawing all people alike would leave the same few for the last batches. No picture comes twice
-    in an epoch unless its person has fewer than K. With fewer people than P a batch shows all of
-    them, and is that much smaller.
+    What these are, people, cameras or datasets, is for the samplers made of it to say.
+
+    Pictures of one are shuffled and cut into groups; fewer than `each` are filled up with repeats.
+    An epoch has as many full batches as the groups allow, the same number every epoch, and members
+    come in proportion to the groups they have left: so its end looks like its start, where drawing
+    all alike would leave the same few for the last batches. With fewer members than `together` a
+    batch shows all of them, and is that much smaller.
     """
 
-    def __init__(self, pids: Sequence[int], batch_size: int, seed: int, *, num_instance: int = 4):
-        people, self.num_instance = people_in(batch_size, num_instance), num_instance
-        self.members = members_of(pids)
-        self.people = min(people, len(self.members))
+    def __init__(self, members: Mapping[int, list[int]], together: int, each: int, seed: int):
+        self.members, self.each = dict(members), each
+        self.together = min(together, len(self.members))
         super().__init__(seed)
 
     def _draw(self, rng: np.random.Generator) -> list[list[int]]:
-        groups = {pid: self._groups(own, rng) for pid, own in self.members.items()}
+        groups = {member: self._groups(own, rng) for member, own in self.members.items()}
         counts = np.array([len(g) for g in groups.values()])
-        length = counts.sum() // self.people
-        while np.minimum(counts, length).sum() < self.people * length:
+        length = counts.sum() // self.together
+        while np.minimum(counts, length).sum() < self.together * length:
             length -= 1
-        pids, batches = list(groups), []
+        members, batches = list(groups), []
         for left in range(length, 0, -1):
-            # Drawn without replacement, with the groups left as weights: the P earliest of
+            # Drawn without replacement, with the groups left as weights: the earliest of
             # exponential waiting times. Whoever has a group for every batch left must come now.
-            waits = rng.exponential(size=len(pids)) / np.maximum(counts, 1)
+            waits = rng.exponential(size=len(members)) / np.maximum(counts, 1)
             waits[counts == 0] = np.inf
             waits[counts >= left] *= 1e-12
-            chosen = np.argsort(waits)[: self.people]
+            chosen = np.argsort(waits)[: self.together]
             rng.shuffle(chosen)
-            batches.append([i for c in chosen for i in groups[pids[c]].pop()])
+            batches.append([i for c in chosen for i in groups[members[c]].pop()])
             counts[chosen] -= 1
         return batches
 
     def _groups(self, own: list[int], rng: np.random.Generator) -> list[list[int]]:
-        """Shuffled groups of K; fewer than K pictures give one group with repeats."""
-        k = self.num_instance
+        """Shuffled groups; fewer pictures than a group has give one with repeats."""
         order = rng.permutation(own).tolist()
-        if len(order) < k:
-            return [order + rng.choice(own, k - len(order)).tolist()]
-        return [order[i : i + k] for i in range(0, len(order) - k + 1, k)]
+        if len(order) < self.each:
+            return [order + rng.choice(own, self.each - len(order)).tolist()]
+        return [order[i : i + self.each] for i in range(0, len(order) - self.each + 1, self.each)]
+
+
+@SAMPLERS
+class RandomIdentitySampler(GroupSampler):
+    """P x K batches: P distinct people with K = `num_instance` pictures each (Hermans et al., 2017,
+    arXiv:1703.07737).
+
+    No picture comes twice in an epoch unless its person has fewer than K. People with many pictures
+    come more often; for the rest see `GroupSampler`.
+    """
+
+    def __init__(self, pids: Sequence[int], batch_size: int, seed: int, *, num_instance: int = 4):
+        people = people_in(batch_size, num_instance)
+        super().__init__(members_of(pids), people, num_instance, seed)
 
 
 @SAMPLERS

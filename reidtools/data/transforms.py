@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from reidtools.data.augmentations import check_range, draw_sizes
 from reidtools.ops.degrade import degrade_each
 from reidtools.registry import choose
 
@@ -56,8 +57,6 @@ class Augment:
     All chance comes from `generator`, on the CPU, so a run repeats whatever the device.
     """
 
-    TRIES = 20
-
     def __init__(
         self,
         generator: torch.Generator,
@@ -76,11 +75,8 @@ class Augment:
             raise ValueError(
                 f"INPUT.FLIP_PROB {flip_prob} and INPUT.REA_PROB {rea_prob} are 0 to 1."
             )
-        for name, pair, most in (("AREA", rea_area, 1), ("RATIO", rea_ratio, float("inf"))):
-            if len(pair) != 2 or not 0 < pair[0] <= pair[1] <= most:
-                raise ValueError(
-                    f"INPUT.REA_{name} is {list(pair)}; it is lowest, highest, above 0."
-                )
+        check_range("REA_AREA", rea_area, 1)
+        check_range("REA_RATIO", rea_ratio)
         if padding < 0:
             raise ValueError(f"INPUT.PADDING is {padding}; it is a number of pixels, at least 0.")
         self.generator, self.padding = generator, padding
@@ -119,26 +115,16 @@ class Augment:
         return noise.round().clamp(0, 255).to(spot)
 
     def _holes(self, count: int, height: int, width: int) -> list[tuple[slice, slice] | None]:
-        """The rectangle to erase in each picture, or None.
-
-        A shape is drawn until it fits, at most `TRIES` times, as in the paper.
-        """
-
-        def draw(low, high):
-            return low + (high - low) * torch.rand(count, self.TRIES, generator=self.generator)
-
+        """The rectangle to erase in each picture, or None where none fits."""
         wanted = torch.rand(count, generator=self.generator) < self.rea_prob
-        area, ratio = draw(*self.rea_area) * height * width, draw(*self.rea_ratio)
-        tall, wide = (area * ratio).sqrt().round().int(), (area / ratio).sqrt().round().int()
-        fits = (tall < height) & (wide < width) & (tall > 0) & (wide > 0)  # (B, TRIES)
-        first = fits.int().argmax(1, keepdim=True)
-        sizes = torch.cat([tall.gather(1, first), wide.gather(1, first)], 1)  # (B, 2)
+        shape = self.rea_area, self.rea_ratio
+        sizes, fits = draw_sizes(self.generator, count, (height, width), *shape)
         room = torch.tensor([height, width]) - sizes + 1
         corners = (torch.rand(count, 2, generator=self.generator) * room).int()
         return [
             (slice(top, top + h), slice(left, left + w)) if use else None
             for use, (h, w), (top, left) in zip(
-                (wanted & fits.any(1)).tolist(), sizes.tolist(), corners.tolist(), strict=True
+                (wanted & fits).tolist(), sizes.tolist(), corners.tolist(), strict=True
             )
         ]
 
@@ -181,7 +167,14 @@ class LowResolution:
 
 
 class TrainTransform:
-    """The steps of a training batch: `Augment`, `Normalize`, `LowResolution`."""
+    """The steps of a training batch, one after the other.
+
+    They are AutoAugment, ResizedCrop, ColorJitter, Affine, AugMix, `Augment`, RandomPatch (see
+    `augmentations`), `Normalize`, `LowResolution`. In FastReID colour jitter, affine and AugMix
+    come between the two halves of `Augment`, which is one pass here: after flip and padded crop,
+    before erasing. Flips commute with them; what differs is that the black border of the padded
+    crop keeps its colour, and that a picture is turned before it is moved.
+    """
 
     def __init__(self, *steps: Callable[[Tensor], Tensor]):
         self.steps = steps

@@ -1,6 +1,6 @@
 """What training minimises: a weighted sum of losses over the facts of a batch."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -11,7 +11,7 @@ from reidtools.ops.degrade import degrade
 from reidtools.registry import facts, unknown
 
 BRANCHES = ("features", "embeddings", "joint", "low_features")
-FACTS = (*BRANCHES, "pids", "camids", "index", "amp")
+FACTS = (*BRANCHES, "pids", "camids", "index", "amp", "taught")
 TRAINING_ONLY = {"num_people", "captions"}  # who is built with one of them knows no strangers
 
 
@@ -23,11 +23,13 @@ class Objective(nn.Module):
     labels, ``camids`` (B,), ``index`` (B,) places in the training set, ``low_features`` (B, D):
     features of the same pictures `low_scale` times as coarse, which cost a second pass and are made
     only if wanted; ``joint`` (B, D): features that CLIP compares with texts; ``amp``: the dtype of
-    autocast or None, for a loss that has a network of its own. A loss that wants something else is
-    refused when the objective is built.
+    autocast or None, for a loss that has a network of its own; ``taught``: what a `teacher` says of
+    the same pictures, ``embeddings`` (B, E) and maybe ``logits`` (B, C). A loss that wants
+    something else is refused when the objective is built.
 
     Where the head has several branches, such as three ``features``, a loss sees one after the other
-    and they are added up; a `ModuleList` of losses has one for each. A batch without ``images`` has
+    and they are added up, weighted by the embedder's `shares`; a `ModuleList` of losses has one for
+    each. A batch without ``images`` has
     its branches already: it was embedded once, before (see `embed_once`).
 
     With `micro_batch` no more than that many pictures are in the network at a time: their
@@ -46,6 +48,7 @@ class Objective(nn.Module):
         weights: Mapping[str, float],
         low_scale: float = 1,
         micro_batch: int = 0,
+        teacher: Callable[[Tensor, Tensor | None], dict[str, Tensor]] | None = None,
     ):
         super().__init__()
         if not losses:
@@ -61,7 +64,11 @@ class Objective(nn.Module):
                     f"{name} compares two resolutions; set DATASETS.LOW_SCALE, such as 4, to how "
                     "many times as coarse the second is."
                 )
-        self.low_scale, self.micro_batch = low_scale, micro_batch
+            if "taught" in wanted and teacher is None:
+                raise ValueError(
+                    f"{name} learns from a trained network; name its checkpoint in MODEL.TEACHER."
+                )
+        self.low_scale, self.micro_batch, self.teacher = low_scale, micro_batch, teacher
         self.figures: dict[str, Tensor] = {}
 
     def forward(self, embedder: nn.Module, batch: Mapping[str, Any]) -> dict[str, Tensor]:
@@ -102,12 +109,15 @@ class Objective(nn.Module):
             if any("low_features" in self.wants[name] for name in losses):
                 coarse = degrade(batch["images"], self.low_scale)
                 known["low_features"] = self._branches(embedder, batch, coarse)["features"]
+            if self.teacher and any("taught" in self.wants[name] for name in losses):
+                known["taught"] = self.teacher(batch["images"], batch.get("camids"))
         for name in BRANCHES:
             known[name] = tuple(branch.float() for branch in known.get(name, ()))
+        shares = embedder.shares
         # Distances and log-sums lose too much in half precision, whatever the network runs in.
         with torch.autocast(device, enabled=False):
             return {
-                name: self.weights[name] * _sum_of(loss, self.wants[name], known)
+                name: self.weights[name] * _sum_of(loss, self.wants[name], known, shares)
                 for name, loss in losses.items()
             }
 
@@ -128,12 +138,20 @@ def _first(loss: nn.Module) -> nn.Module:
     return loss[0] if isinstance(loss, nn.ModuleList) else loss
 
 
-def _sum_of(loss: nn.Module, wanted: Sequence[str], known: Mapping[str, Any]) -> Tensor:
-    """The loss of every branch, added up."""
-    count = max((len(known[fact]) for fact in wanted if fact in BRANCHES), default=1)
+def _sum_of(
+    loss: nn.Module,
+    wanted: Sequence[str],
+    known: Mapping[str, Any],
+    shares: Mapping[str, Sequence[float]],
+) -> Tensor:
+    """The loss of every branch, added up with the `shares` of the first fact that has branches."""
+    first = next((fact for fact in wanted if fact in BRANCHES), "")
+    count = len(known[first]) if first else 1
     each = loss if isinstance(loss, nn.ModuleList) else [loss] * count
     values = [
         module(**{fact: known[fact][i] if fact in BRANCHES else known[fact] for fact in wanted})
         for i, module in enumerate(each)
     ]
+    each_share = shares.get(first, (1.0,) * count)
+    values = [share * value for share, value in zip(each_share, values, strict=True)]
     return sum(values[1:], values[0])

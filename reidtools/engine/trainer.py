@@ -1,12 +1,15 @@
 """The loop. It knows of a model, an objective, batches and an optimizer, and of nothing else."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from reidtools.engine.average import MovingAverage
+from reidtools.engine.freezing import Freezing
 
 
 @dataclass
@@ -66,6 +69,10 @@ class Trainer:
     trained, and a model without one is left in evaluation mode. `generator` is the augmentation's
     source of chance. `amp` is the dtype of autocast, or None. Finiteness is checked one step late,
     so that the device never waits for it; nothing is reported or saved in between.
+
+    `clip` cuts the gradients of weights before these move, `freezing` keeps parts of the model as
+    they are for a while, from one move of the weights to another, and `average` follows the model.
+    `result` is what should be tested and kept: the average if there is one, else the model.
     """
 
     def __init__(
@@ -82,17 +89,25 @@ class Trainer:
         amp: torch.dtype | None = None,
         accumulate: int = 1,
         also_report: int = 0,
+        clip: Callable[[Iterable[Tensor]], Any] | None = None,
+        freezing: Freezing | None = None,
+        average: MovingAverage | None = None,
     ):
         self.model, self.objective, self.batches = model, objective, batches
         self.optimizer, self.schedule, self.generator = optimizer, schedule, generator
         self.max_epoch, self.log_period, self.amp = max_epoch, log_period, amp
         self.accumulate, self.schedule_length = accumulate, len(batches)
         self.also_report = also_report
+        self.clip, self.freezing, self.average = clip, freezing, average
         self.frozen = not any(weight.requires_grad for weight in model.parameters())
         self.device = next(model.parameters()).device
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=amp == torch.float16)
         self.epoch = self.iteration = 0
         self._unchecked: tuple[int, dict[str, Tensor], dict[str, Any]] | None = None
+
+    @property
+    def result(self) -> nn.Module:
+        return self.average.model if self.average else self.model
 
     def __iter__(self) -> Iterator[Progress]:
         started = False
@@ -107,6 +122,8 @@ class Trainer:
                 done, place = position + 1 == count, position % self.accumulate
                 together = min(self.accumulate, count - position + place)  # fewer at the end
                 moves = place + 1 == together
+                if self.freezing and place == 0:
+                    self.freezing.at(self.epoch, self.iteration)
                 losses = self._step(batch, together, first=place == 0, moves=moves)
                 if moves:
                     self._advance(position + 1, count)
@@ -128,12 +145,12 @@ class Trainer:
     @torch.inference_mode()
     def losses_of(self, batches: Iterable[dict[str, Any]]) -> dict[str, float]:
         """Means over `batches` of people who were not trained on; see `Objective.of_strangers`."""
-        self.model.eval()
+        self.result.eval()
         self.objective.eval()
         means = _Means()
         for batch in batches:
             with torch.autocast(self.device.type, self.amp) if self.amp else nullcontext():
-                means.add(self.objective.of_strangers(self.model, batch))
+                means.add(self.objective.of_strangers(self.result, batch))
         return means.values()
 
     def _advance(self, done: int, count: int) -> None:
@@ -158,13 +175,22 @@ class Trainer:
             self.optimizer.zero_grad(set_to_none=True)
         self.scaler.scale(total / together).backward()
         if moves:
-            self.scaler.step(self.optimizer)
-            self.scaler.update()
+            self._move()
         losses = {name: value.detach() for name, value in losses.items()}
         losses["total"] = total.detach()
         self._unchecked = (self.iteration, losses, batch)
         self.iteration += 1
         return losses
+
+    def _move(self) -> None:
+        """Let the weights move by their gradients."""
+        if self.clip:
+            self.scaler.unscale_(self.optimizer)
+            self.clip([w for group in self.optimizer.param_groups for w in group["params"]])
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        if self.average:
+            self.average.update(self.model)
 
     def _check(self) -> None:
         """Stop if the losses of the step before are not finite."""
@@ -183,9 +209,15 @@ class Trainer:
         )
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything the next epoch depends on: plain tensors and numbers."""
+        """Everything the next epoch depends on: plain tensors and numbers.
+
+        Under ``model`` is the `result`; where that is an average, the model that it follows is
+        under ``moving``.
+        """
+        moving = {"model": self.model.state_dict(), "updates": getattr(self.average, "updates", 0)}
         return {
-            "model": self.model.state_dict(),
+            "model": self.result.state_dict(),
+            **({"moving": moving} if self.average else {}),
             "objective": self.objective.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "optimizer_kind": self._optimizer_kind(),
@@ -202,7 +234,8 @@ class Trainer:
 
         Moments and counters come from `state`, by the names of the weights; learning rates, decay
         and the like are those this trainer was built with, so a setting that was changed before
-        resuming has its effect. Another optimizer, or other weights to train, are a ValueError.
+        resuming has its effect. Without an average in `state` one begins here. Another optimizer,
+        or other weights to train, are a ValueError.
         """
         if state["optimizer_kind"] != self._optimizer_kind():
             raise ValueError(
@@ -219,7 +252,11 @@ class Trainer:
         rates = self.schedule.base_lrs
         groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": moments, "param_groups": groups})
-        for name in ("model", "objective", "schedule", "scaler"):
+        moving = state.get("moving", {"model": state["model"], "updates": 0})
+        self.model.load_state_dict(moving["model"])
+        if self.average:
+            self.average.load(state["model"], moving["updates"])
+        for name in ("objective", "schedule", "scaler"):
             getattr(self, name).load_state_dict(state[name])
         self.schedule.base_lrs = rates
         for group, rate, factor in zip(

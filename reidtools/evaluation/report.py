@@ -1,5 +1,6 @@
 """Rankings as tables."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from torch import Tensor
@@ -11,7 +12,9 @@ from reidtools.evaluation.verification import Verification
 RANKS = (1, 5, 10, 20, 50)
 RESULTS = ("Rank-1", "Rank-5", "mAP")
 CENTROIDS = "Centroid gallery, made with ground-truth ids: not comparable with the other figures"
+COUNT, TRAINED = "valid queries", "trained on"
 Rows = dict[str, dict[str, float]]
+Table = Mapping[str, Mapping[str, float | str | None]]
 
 
 @dataclass
@@ -22,7 +25,9 @@ class Report:
     a centroid gallery, as verification …) is in `others`, by title, and has tables of its own, so
     that no column mixes what cannot be compared. `cmc` and `verifications` hold what curves are
     drawn from, `ranked` (query, gallery, ranking) of each set where nearest pictures were asked
-    for, `resolutions` those of query and gallery of each set, such as ``LR(x4) - HR``.
+    for, `resolutions` those of query and gallery of each set, such as ``LR(x4) - HR``. `unseen`
+    are the test sets that the model was not trained on, where that is known: the first table then
+    says of each whether it was, and ends with the mean over two or more of them.
     """
 
     figures: Rows = field(default_factory=dict)
@@ -31,6 +36,7 @@ class Report:
     ranked: dict[str, tuple[Vectors, Vectors, Ranking]] = field(default_factory=dict)
     verifications: dict[str, Verification] = field(default_factory=dict)
     resolutions: dict[str, str] = field(default_factory=dict)
+    unseen: list[str] = field(default_factory=list)
 
     def add(
         self, dataset: str, ranking: Ranking, title: str = "", *, only_cmc: bool = False
@@ -44,7 +50,7 @@ class Report:
         row = {f"Rank-{k}": 100 * cmc[min(k, len(cmc)) - 1].item() for k in RANKS}
         if not only_cmc:
             row |= {"mAP": 100 * ranking.mAP, "mINP": 100 * ranking.mINP}
-        row |= {"valid queries": ranking.num_valid}
+        row |= {COUNT: ranking.num_valid}
         if not title:
             self.cmc[dataset] = cmc
         return self.add_row(dataset, row, title)
@@ -61,8 +67,21 @@ class Report:
 
     @property
     def mAP(self) -> float:
-        """Mean of the plain mAP over the test sets: what the best checkpoint is chosen by."""
+        """Mean of the plain mAP over the test sets: what the best checkpoint is chosen by.
+
+        Over all of them, those trained on and those not: who wants it of the latter alone names
+        them alone in DATASETS.TESTS.
+        """
         return sum(row["mAP"] for row in self.figures.values()) / len(self.figures)
+
+    @property
+    def unseen_mean(self) -> dict[str, float]:
+        """Means of the plain figures over `unseen` sets; of fewer than two there are none."""
+        rows = [self.figures[name] for name in self.unseen if name in self.figures]
+        if len(rows) < 2:
+            return {}
+        keys = [key for key in rows[0] if key != COUNT]
+        return {key: sum(row[key] for row in rows) / len(rows) for key in keys}
 
     @property
     def notes(self) -> list[str]:
@@ -74,9 +93,21 @@ class Report:
         ]
 
     def __str__(self) -> str:
-        tables = [_table(self.figures)]
+        tables = [_table(self._with_trained())]
         tables += [f"{title}\n{_table(rows)}" for title, rows in self.others.items()]
         return "\n".join([*self.notes, "\n\n".join(tables)])
+
+    def _with_trained(self) -> Table:
+        """The rows of the first table: as the last column, whether a set was trained on."""
+        if not self.unseen:
+            return self.figures
+        rows: dict[str, Mapping[str, float | str | None]] = {
+            name: {**row, TRAINED: "no" if name in self.unseen else "yes"}
+            for name, row in self.figures.items()
+        }
+        if mean := self.unseen_mean:
+            rows[f"mean of {len(self.unseen)} not trained on"] = {**mean, COUNT: None}
+        return rows
 
     def blocks(self) -> str:
         """Rank-k and mAP as centroids-reid and SNU_ReID print them, for what reads their output."""
@@ -101,7 +132,7 @@ class Report:
         return "\n".join(lines)
 
 
-def _table(rows: Rows) -> str:
+def _table(rows: Table) -> str:
     from tabulate import tabulate
 
     head = ["Dataset", *next(iter(rows.values()))]

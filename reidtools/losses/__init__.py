@@ -3,7 +3,11 @@
 from reidtools.losses.captions import CaptionLoss
 from reidtools.losses.center import CenterLoss
 from reidtools.losses.centroid_triplet import CentroidTripletLoss
+from reidtools.losses.circle import CircleLoss
+from reidtools.losses.cosface import CosFaceLoss
 from reidtools.losses.cross_entropy import CrossEntropyLoss
+from reidtools.losses.distillation import DistillationLoss
+from reidtools.losses.focal import FocalLoss
 from reidtools.losses.octuplet import OctupletLoss
 from reidtools.losses.prompts import PromptLoss
 from reidtools.losses.triplet import TripletLoss
@@ -12,7 +16,11 @@ __all__ = [
     "CaptionLoss",
     "CenterLoss",
     "CentroidTripletLoss",
+    "CircleLoss",
+    "CosFaceLoss",
     "CrossEntropyLoss",
+    "DistillationLoss",
+    "FocalLoss",
     "OctupletLoss",
     "PromptLoss",
     "TripletLoss",

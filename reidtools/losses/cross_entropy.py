@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from reidtools.losses.classifier import LINEAR, Classifier, top1
 from reidtools.registry import LOSSES, choose
 
 
@@ -41,11 +42,17 @@ def cross_entropy(
 
 @LOSSES
 class CrossEntropyLoss(nn.Module):
-    """Which of the training people is it? Owns the classifier, a linear map without a bias.
+    """Which of the training people is it? Owns the classifier, a linear map.
+
+    With another `cls_layer` than ``Linear`` the classifier compares directions and subtracts a
+    margin from the label: ``CosSoftmax`` (CosFace, arXiv:1801.09414), ``ArcFace`` and FastReID's
+    ``ArcSoftmax`` (arXiv:1801.07698), ``CircleSoftmax`` (arXiv:2002.10857). Set its `scale`, such
+    as 30, and `margin`, such as 0.35; `easy_margin` is of ``ArcFace``. `Classifier` tells more.
 
     With `hidden` the classifier is a small network: Linear to that many values, batch norm,
-    LeakyReLU with slope 0.1, then Linear to the people with a bias. Either way `dropout` is the
-    share of the last map's inputs that is set to 0 in training.
+    LeakyReLU with slope 0.1, then the map to the people; a ``Linear`` one has a bias then, and with
+    `bias` in any case, as torchreid's has. Either way `dropout` is the share of the last map's
+    inputs that is set to 0 in training.
 
     Label smoothing (Szegedy et al., arXiv:1512.00567): of the target, `epsilon` is taken from the
     label and given to other classes; 0 is plain cross-entropy. `variant` says to which:
@@ -53,8 +60,11 @@ class CrossEntropyLoss(nn.Module):
     ``fastreid`` to the C - 1 others, with samples of loss exactly 0 left out of the mean. There a
     negative `epsilon` is adaptive: `alpha` times the probability that the label has already.
 
-    Raises `LookupError` for an unknown variant, `ValueError` for an epsilon or a dropout that is no
-    share.
+    `figures` gets the share of pictures whose highest score, without a margin, is that of their
+    person (``top1``).
+
+    Raises `LookupError` for an unknown variant or layer, `ValueError` for an epsilon or a dropout
+    that is no share and for a scale or a margin that the layer cannot have.
     """
 
     def __init__(
@@ -66,15 +76,15 @@ class CrossEntropyLoss(nn.Module):
         variant: str = "uniform",
         alpha: float = 0.2,
         hidden: int = 0,
+        bias: bool = False,
         dropout: float = 0.0,
+        cls_layer: str = LINEAR,
+        scale: float = 1.0,
+        margin: float = 0.0,
+        easy_margin: bool = False,
     ):
         super().__init__()
         choose("cross-entropy variant", variant, VARIANTS)
-        if num_people < 2:
-            raise ValueError(
-                f"CrossEntropyLoss tells people apart, but there are {num_people} to train on; "
-                "use a training set of at least 2."
-            )
         if epsilon >= 1 or (epsilon < 0 and variant != "fastreid"):
             raise ValueError(
                 f"epsilon is {epsilon}, which is no share of the target; choose one from 0 to "
@@ -90,16 +100,22 @@ class CrossEntropyLoss(nn.Module):
         if hidden:
             self.before.extend([nn.Linear(dim, hidden), nn.BatchNorm1d(hidden), nn.LeakyReLU(0.1)])
         self.before.append(nn.Dropout(dropout))
-        self.classifier = nn.Linear(hidden or dim, num_people, bias=bool(hidden))
-        if not hidden:  # a hidden layer would learn next to nothing through weights this small
-            nn.init.normal_(self.classifier.weight, std=0.001)
+        self.classifier = Classifier(
+            hidden or dim,
+            num_people,
+            bias or bool(hidden),
+            cls_layer=cls_layer,
+            scale=scale,
+            margin=margin,
+            easy_margin=easy_margin,
+        )
 
     def forward(self, embeddings: Tensor, pids: Tensor) -> Tensor:
         """(B, D) after the neck, (B,) labels -> scalar; `figures` gets the share of right ones."""
-        logits = self.classifier(self.before(embeddings))
-        self.figures = {"top1": (logits.detach().argmax(1) == pids).float().mean()}
+        scores = self.classifier(self.before(embeddings))
+        self.figures = {"top1": top1(scores, pids)}
         return cross_entropy(
-            logits,
+            self.classifier.logits(scores, pids),
             pids,
             epsilon=self.epsilon,
             variant=self.variant,

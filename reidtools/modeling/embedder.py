@@ -9,18 +9,19 @@ from torch import Tensor, nn
 
 from reidtools.modeling.temporal import Mean
 from reidtools.ops.boxes import cut
-from reidtools.ops.resize import resize_into
+from reidtools.ops.resize import Resize
 
 
 class Preparation(NamedTuple):
     """What becomes of a picture before a network sees it.
 
-    It is resized to `size` (height, width), and `normalize` turns uint8 RGB (B, 3, H, W) into what
-    the network was trained on.
+    `resize` brings it to `size` (height, width), and `normalize` turns uint8 RGB (B, 3, H, W) into
+    what the network was trained on.
     """
 
     size: tuple[int, int]
     normalize: Callable[[Tensor], Tensor]
+    resize: Callable[[np.ndarray, np.ndarray], None] = Resize()
 
 
 def facts_of(backbone: nn.Module) -> dict[str, Any]:
@@ -51,6 +52,7 @@ class Embedder(nn.Module):
         self.heads = heads
         self.temporal = temporal or Mean(heads.feature_dim)
         self.dim: int = heads.dim
+        self.shares: dict[str, tuple[float, ...]] = heads.shares
         self.by_camera = getattr(backbone, "by_camera", False)
         self.preparation = preparation
 
@@ -127,7 +129,7 @@ class Embedder(nn.Module):
                 part = rows[start : start + batch_size]
                 images = np.empty((len(part), *self.preparation.size, 3), np.uint8)
                 for row, out in zip(part, images, strict=True):
-                    resize_into(crops[row][:, :, ::-1], out)
+                    self.preparation.resize(crops[row][:, :, ::-1], out)
                 batch = torch.from_numpy(images).movedim(-1, -3).to(self.device)
                 found[part] = self(self.preparation.normalize(batch))[1].float().cpu().numpy()
         finally:

@@ -21,21 +21,39 @@ from reidtools.registry import BACKBONES, HEADS, options
 SIZE = (256, 128)  # a ViT needs one to be built; its table of positions is resampled anyway
 # Options that change features without a tensor that tells, as the toolboxes have them. Where
 # nothing is said here, they are as ours are by default.
-UNSEEN = ("last_stride", "stem_relu", "stem_ceil", "final_relu", "sie_coe")
+UNSEEN = ("last_stride", "stem_relu", "stem_ceil", "final_relu", "sie_coe", "semantic_weight")
+JIGSAW = ("shift_num", "shuffle_groups")  # where there is a JPM
 # Mean and deviation of the pictures of a toolbox' network, where they are not ImageNet's.
 OPENAI = ([0.481455, 0.457828, 0.408211], [0.268630, 0.261303, 0.275777])
+HALVES = ([0.5] * 3, [0.5] * 3)
 PIXELS = {
     ("OpenAI's CLIP", "clip_rn50"): OPENAI,
     ("OpenAI's CLIP", "clip_vit_b16"): OPENAI,
-    ("CLIP-ReID", "clip_vit_b16"): ([0.5] * 3, [0.5] * 3),
+    ("CLIP-ReID", "clip_vit_b16"): HALVES,
+    **{("TransReID", name): HALVES for name in BACKBONES if name.startswith("transreid_")},
+    **{("SOLIDER", name): HALVES for name in BACKBONES if name.startswith("solider_")},
 }
 CLIP_NAMES = ("backbone.attnpool.", "backbone.ln_pre.")  # what both towers of CLIP have
 CUSTOMS: dict[str, dict[str, Any]] = {
     "FastReID": {"last_stride": 1, "stem_ceil": True},
     "centroids-reid": {"last_stride": 1, "stem_relu": False},
     "torchvision": {"last_stride": 2},  # torchreid as well
+    "strong-baseline": {"last_stride": 1, "stem_relu": False},
     "CLIP-ReID": {"sie_coe": 1.0},  # of the published ones; the default of its config is 3
 }
+# Networks that are looked for only in files of certain toolboxes, by the start of their names.
+OWNERS = {
+    "transreid_": ("TransReID", "reidtools"),
+    "solider_": ("SOLIDER", "DINO", "reidtools"),
+}
+# How tests resize pictures, by Pillow, where the toolbox' files are of whole re-ID networks.
+RESIZED = {
+    "FastReID": "bicubic",
+    **dict.fromkeys(("torchreid", "strong-baseline", "centroids-reid"), "bilinear"),
+    **dict.fromkeys(("TransReID", "SOLIDER", "CLIP-ReID"), "bilinear"),
+}
+# What retrieval takes of a BNNeck, where it is not what ours takes by default.
+TESTED = {"TransReID": {"test_feat": "before"}, "SOLIDER": {"test_feat": "before"}}
 
 
 class Network(NamedTuple):
@@ -43,7 +61,8 @@ class Network(NamedTuple):
 
     `layout` says whose names the file uses; `notes` are sentences on what its tensors cannot tell,
     `doubts` sentences on what speaks against them. `pixels` are the mean and the deviation, from 0
-    to 1, of the pictures that the network was trained on, where the file or timm tells.
+    to 1, of the pictures that the network was trained on, where the file or timm tells, and
+    `interpolation` is how the toolbox resizes them for tests.
     """
 
     layout: str
@@ -54,6 +73,7 @@ class Network(NamedTuple):
     notes: tuple[str, ...] = ()
     doubts: tuple[str, ...] = ()
     pixels: tuple[list[float], list[float]] | None = None
+    interpolation: str = ""
 
     def __str__(self) -> str:
         name = self.backbone_options.get("timm_name")
@@ -61,40 +81,57 @@ class Network(NamedTuple):
         return " ".join([f"{backbone} with {self.head} ({self.layout} layout).", *self.notes])
 
 
-def recognise(state: dict[str, Tensor], file_name: str = "") -> Network:
+def recognise(state: dict[str, Tensor], file_name: str = "", format: str = "") -> Network:
     """The network that `state`, a state dict in any known layout, fills whole.
 
     A `file_name` such as ``osnet_x1_0_market_256x128.pth`` says which network is tried first, and
     alone can name one of timm's; where it says another network than the tensors, that is a doubt.
-    Raises ValueError for tensors that fill no network here whole.
+    `format` says whose file it is; without it the names do. Raises ValueError for tensors that fill
+    no network here whole, or are called alike by toolboxes that build the network differently.
     """
-    layout = layout_of(state)
+    layout = layout_of(state, format)
     entries = dict(translate(key, tensor, layout) for key, tensor in state.items())
-    head, head_options = _head(entries)
+    head, head_options = _head(layout, entries)
     hint = named_in(file_name)
     nearest: tuple[int, str, Fit] | None = None
     for name, chosen in _candidates(hint, file_name, layout, entries):
         model = _outline(name, chosen, head, head_options)
         if model is None:
             continue
-        fitted, _ = compare(model, state)
+        fitted, _ = compare(model, state, format)
         if fitted.complete:
+            if not format:
+                _check_whose(layout, name, entries, file_name)
             notes = _notes(name, chosen, head_options, bool(model.backbone.pooled))
             doubts: tuple[str, ...] = ()
             if hint not in ("", name):
                 doubts = (f"The file's name says {hint}, but its tensors are those of {name}.",)
-            known = PIXELS.get((layout.name, name))
-            pixels = known or _pixels(state, chosen.get("timm_name") or _timm_name(file_name))
-            return Network(layout.name, name, chosen, head, head_options, notes, doubts, pixels)
+            told = _pixels(state, chosen.get("timm_name") or _timm_name(file_name))
+            pixels = PIXELS.get((layout.name, name), told)
+            known = Network(layout.name, name, chosen, head, head_options, notes, doubts, pixels)
+            return known._replace(interpolation=RESIZED.get(layout.name, ""))
         if fitted.matched and (nearest is None or len(fitted.matched) > nearest[0]):
             nearest = len(fitted.matched), chosen.get("timm_name", name), fitted
     closest = f" The nearest is {nearest[1]} with {head} ({nearest[2]})." if nearest else ""
     raise ValueError(
         f"{Path(file_name).name or 'The file'} has {len(state)} tensors ({layout.name} layout: "
         f"{some(list(state))}), which fill no network here whole.{closest} If it is one of timm's, "
-        "say which with MODEL.BACKBONE.NAME timm and MODEL.BACKBONE.TIMM_NAME; otherwise name "
-        "MODEL.BACKBONE.NAME, or use weights of a network that is here."
+        "say which with MODEL.BACKBONE.NAME timm and MODEL.BACKBONE.TIMM_NAME; if it is another "
+        "toolbox', say which with MODEL.WEIGHTS_FORMAT; otherwise name MODEL.BACKBONE.NAME, or use "
+        "weights of a network that is here."
     )
+
+
+def _check_whose(layout: Layout, name: str, entries: dict[str, Tensor], file_name: str) -> None:
+    """A backbone alone is called alike by us and by FastReID, which may build it otherwise."""
+    theirs = customs("FastReID", name)
+    alone = all(entry.startswith("backbone.") for entry in entries)
+    if layout.name == "reidtools" and alone and theirs:
+        told = ", ".join(f"{key.upper()} {value}" for key, value in theirs.items())
+        raise ValueError(
+            f"{Path(file_name).name or 'The file'} has a {name} and nothing that tells whose: "
+            f"FastReID's has {told}, ours has not. Say MODEL.WEIGHTS_FORMAT FastReID or reidtools."
+        )
 
 
 def customs(layout: str, backbone: str) -> dict[str, Any]:
@@ -121,24 +158,34 @@ def named_in(file_name: str) -> str:
     return max((name for name in found if name != "timm"), key=len, default="")
 
 
-def _head(entries: dict[str, Tensor]) -> tuple[str, dict[str, Any]]:
+def _head(layout: Layout, entries: dict[str, Tensor]) -> tuple[str, dict[str, Any]]:
     """A neck, a projection and a learned pooling are where their tensors are."""
     chosen: dict[str, Any] = {}
+    if "heads.b1.projection.weight" in entries:
+        pool = "gem" if "heads.b1.pool.p" in entries else "avg"
+        told = {"pool_layer": pool, "embedding_dim": len(entries["heads.b1.projection.weight"])}
+        ours = options(HEADS["MGN"])
+        return "MGN", {key: value for key, value in told.items() if value != ours[key]}
+    if "heads.neck_1.weight" in entries:
+        return "PartNecks", {}
     if "heads.projection.weight" in entries:
         chosen["embedding_dim"] = len(entries["heads.projection.weight"])
     if "heads.pool.p" in entries:
         chosen["pool_layer"] = "gem"
     if any(name.startswith(CLIP_NAMES) for name in entries):
         return "ClipNecks", {}
-    neck = any(name.startswith("heads.neck.") for name in entries)
-    return "BNNeck" if neck else "Linear", chosen
+    if layout.name == "FastReID" and any(name.startswith("backbone.NL_") for name in entries):
+        chosen.setdefault("pool_layer", "gem_fixed")  # as all of its networks with these blocks
+    if any(name.startswith("heads.neck.") for name in entries):
+        return "BNNeck", chosen | TESTED.get(layout.name, {})
+    return "Linear", chosen
 
 
 def _candidates(
     hint: str, file_name: str, layout: Layout, entries: dict[str, Tensor]
 ) -> Iterator[tuple[str, dict[str, Any]]]:
     """Backbones with options, first the one that the file's name says, ours or timm's."""
-    names = [name for name in BACKBONES if name != "timm"]
+    names = [name for name in BACKBONES if name != "timm" and _may_be(name, layout)]
     fc = any(name.startswith("backbone.fc.") for name in entries)
     # Some of timm's have the tensors of a network of ours, and compute something else.
     if (timm_name := _timm_name(file_name)) and timm_name not in names:
@@ -155,6 +202,12 @@ def _candidates(
                 continue
             chosen |= {k: v for k, v in told.items() if v != ours[k]}
         yield name, chosen
+
+
+def _may_be(name: str, layout: Layout) -> bool:
+    """Bare files of ViTs and Swins are timm's, whose networks some of other toolboxes resemble."""
+    own = next((own for start, own in OWNERS.items() if name.startswith(start)), None)
+    return own is None or layout.name in own
 
 
 def _pixels(state: dict[str, Tensor], timm_name: str) -> tuple[list[float], list[float]] | None:
@@ -205,7 +258,8 @@ def _notes(
     every = options(BACKBONES[name]) | chosen
     if not every.get("sie_camera"):
         every.pop("sie_coe", None)
-    unseen = [f"{key.upper()} {every[key]}" for key in UNSEEN if key in every]
+    names = (*UNSEEN, *(JIGSAW if every.get("jpm") else ()))
+    unseen = [f"{key.upper()} {every[key]}" for key in names if key in every]
     if not pooled and "pool_layer" not in head_options:
         unseen.append("POOL_LAYER avg")
     if not unseen:

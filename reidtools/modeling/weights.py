@@ -20,10 +20,15 @@ from torch import Tensor, nn
 
 from reidtools.extras import reason
 from reidtools.files import is_web_page, sha256_of
+from reidtools.modeling import zoo
 from reidtools.modeling.embedder import Embedder
 from reidtools.modeling.layouts import layout_of, translate
 
 NOTES = "reidtools"
+# Where a checkpoint keeps its state dict; the first counts. Averaged weights are what timm tests,
+# and DINO's teacher is what others start from.
+CONTAINERS = ("state_dict_ema", "model_ema", "teacher")
+CONTAINERS += ("model", "state_dict", "model_state_dict")
 # OpenAI's own files of CLIP: name -> SHA-256.
 CLIP_FILES = {
     "RN50.pt": "afeb0e10f9e5a86da6080e35cf09123aca3b358a0c3e3b6c78a7b63bc04b6762",
@@ -32,14 +37,14 @@ CLIP_FILES = {
 
 
 def read(path: str | Path) -> dict[str, Any]:
-    """The content of a ``.pth`` or ``.safetensors`` file, on the CPU.
+    """The content of a ``.pth`` or ``.safetensors`` file, or of ``zoo:NAME``, on the CPU.
 
     A pickle in it is never run: only tensors, numbers, text and containers of them are accepted. Of
     TorchScript files those of OpenAI's CLIP are read, without running them. What `with_notes` put
     beside a state dict comes beside it. Errors: `FileNotFoundError`, or `ValueError` for what is no
     file of weights.
     """
-    path = Path(path).expanduser().resolve()
+    path = Path(zoo.local(path)).expanduser().resolve()
     if not path.is_file():
         raise FileNotFoundError(f"There is no file of weights at {path}; check the path.")
     if path.suffix.lower() == ".onnx":
@@ -131,14 +136,14 @@ def _numpy_numbers() -> list:
 
 
 def state_of(checkpoint: dict[str, Any]) -> dict[str, Tensor]:
-    """The state dict under ``model``, ``state_dict`` or ``model_state_dict``, or bare.
+    """The state dict under one of `CONTAINERS`, or bare.
 
     A ``module.`` before all names, left by data-parallel training, is taken off.
 
     >>> list(state_of({"state_dict": {"module.fc.bias": torch.zeros(2)}, "epoch": 3}))
     ['fc.bias']
     """
-    for key in ("model", "state_dict", "model_state_dict"):
+    for key in CONTAINERS:
         if isinstance(checkpoint.get(key), dict):
             checkpoint = checkpoint[key]
             break
@@ -209,13 +214,13 @@ def some(names: list[str], most: int = 4) -> str:
     return ", ".join(names[:most]) + more
 
 
-def fit(model: nn.Module, state: dict[str, Tensor]) -> Fit:
+def fit(model: nn.Module, state: dict[str, Tensor], format: str = "") -> Fit:
     """Load what fits of `state` into an `Embedder` or a bare backbone, and report the rest.
 
-    `state` may have the names of any of `layouts.LAYOUTS`. Nothing at all that fits is a
-    `ValueError`, and so is a file with parts that no model here has.
+    `state` may have the names of any of `layouts.LAYOUTS`; for `format` see `layouts.layout_of`.
+    Nothing at all that fits is a `ValueError`.
     """
-    result, found = compare(model, state)
+    result, found = compare(model, state, format)
     prefix = "" if isinstance(model, Embedder) else "backbone."
     if not found:
         own = [prefix + name for name in model.state_dict()]
@@ -228,27 +233,38 @@ def fit(model: nn.Module, state: dict[str, Tensor]) -> Fit:
     return result
 
 
-def compare(model: nn.Module, state: dict[str, Tensor]) -> tuple[Fit, dict[str, Tensor]]:
+def compare(
+    model: nn.Module, state: dict[str, Tensor], format: str = ""
+) -> tuple[Fit, dict[str, Tensor]]:
     """What of `state` would go where in `model`, and these tensors; nothing is loaded.
 
     Names are those of an `Embedder`. Shapes are all that is looked at, so that a model on torch's
-    ``meta`` device will do.
+    ``meta`` device will do. A backbone with several parts that begin as copies of one part of its
+    files says so by ``copies(name)``, the names that a tensor also fills if nothing else does.
     """
     whole = isinstance(model, Embedder)
     prefix = "" if whole else "backbone."  # all names below are those of an Embedder
     own = {prefix + name: tensor for name, tensor in model.state_dict().items()}
-    layout = layout_of(state)
-    adapt = getattr(model.backbone if whole else model, "adapt", None)
+    layout = layout_of(state, format)
+    backbone = model.backbone if whole else model
+    adapt, copies = getattr(backbone, "adapt", None), getattr(backbone, "copies", None)
     training = re.compile(layout.training)
-    result, found = Fit(layout.name), {}
+    result, found, copied = Fit(layout.name), {}, {}
     for key, tensor in state.items():
         name, tensor = translate(key, tensor, layout, adapt)
+        more = copies(name.removeprefix("backbone.")) if copies else ()
+        copied |= {f"backbone.{copy}": tensor for copy in more}
+        if more and name not in own:
+            continue
         if name not in own or name in found:
             aside = training.match(key) or (not whole and name.startswith("heads."))
             (result.classifier if aside else result.unused).append(key)
         elif tensor.shape != own[name].shape:
             result.mismatched.append((name, tuple(tensor.shape), tuple(own[name].shape)))
         else:
+            found[name] = tensor
+    for name, tensor in copied.items():
+        if name not in found and name in own and own[name].shape == tensor.shape:
             found[name] = tensor
     result.matched = list(found)
     _sort_absent(result, model, [n for n in own if n not in found])

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from functools import partial
 
+import torch
 from torch import nn, optim
 
 from reidtools.registry import choose
@@ -86,7 +87,12 @@ def make_optimizer(
     # One kernel for all weights where torch has one. Adagrad's for CUDA is too new to rely on.
     devices = {weight.device.type for group in settings for weight in group["params"]}
     fused = devices <= ({"cpu"} if opt == "Adagrad" else {"cpu", "cuda"})
-    return maker(settings, lr=base_lr, **{"fused" if fused else "foreach": True})
+    optimizer = maker(settings, lr=base_lr, **{"fused" if fused else "foreach": True})
+    if opt == "SGD" and momentum:
+        # Where some weights begin later than others, torch's kernel fails for want of a momentum.
+        for weight in (weight for group in settings for weight in group["params"]):
+            optimizer.state[weight]["momentum_buffer"] = torch.zeros_like(weight)
+    return optimizer
 
 
 def _weights(parts: Mapping[str, nn.Module]) -> Iterator[tuple[str, str, nn.Parameter]]:

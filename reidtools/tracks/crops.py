@@ -14,7 +14,6 @@ from reidtools.data.pictures import Batches
 from reidtools.files import make_folder, write_whole
 from reidtools.modeling import Preparation
 from reidtools.ops.boxes import cut
-from reidtools.ops.resize import resize_into
 from reidtools.tracks.mot import TrackBoxes
 from reidtools.tracks.video import Frames
 
@@ -48,7 +47,8 @@ class Crops(Batches):
         folder: Path | None = None,
         device: str | torch.device = "cpu",
     ):
-        self.frames, self.boxes, self.size, self.scale = frames, boxes, prepare.size, scale
+        self.frames, self.boxes, self.scale = frames, boxes, scale
+        self.size, self.resize = prepare.size, prepare.resize
         self.batch_size, self.folder = batch_size, folder
         self.transform, self.workers, self.device = prepare.normalize, 1, torch.device(device)
         self.absent: dict[int, int] = {}
@@ -117,7 +117,7 @@ class Crops(Batches):
             return False
         if self.folder:
             self._write(crop, int(self.boxes.ids[row]), int(self.boxes.frames[row]))
-        resize_into(crop[:, :, ::-1], out)
+        self.resize(crop[:, :, ::-1], out)
         return True
 
     def _batch(self, images: np.ndarray, there: list[int], done: int, frame: int) -> dict[str, Any]:

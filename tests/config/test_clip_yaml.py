@@ -127,7 +127,7 @@ def test_stage_2_of_clip_reid(clip):
         ("MODEL.BACKBONE.NAME", "clip_vit_b16"),
         ("MODEL.BACKBONE.PRETRAIN", True),
         ("MODEL.HEADS.NAME", "ClipNecks"),
-        ("MODEL.HEADS.NECK_FEAT", "before"),
+        ("MODEL.HEADS.TEST_FEAT", "before"),
         ("MODEL.LOSSES.CrossEntropyLoss.WEIGHT", 0.25),
         ("MODEL.LOSSES.CrossEntropyLoss.EPSILON", 0.1),
         ("MODEL.LOSSES.TripletLoss.MARGIN", 0.3),
@@ -206,7 +206,7 @@ def test_the_baseline_without_texts_counts_its_warm_up_in_epochs(tmp_path):
     assert config.SOLVER.SCHED == "MultiStepLR" and config.SOLVER.FIRST_EPOCH == 1
     assert "MODEL.LAST_STRIDE 1 has no effect here: clip_rn50 has no such option." in notes
     # What it leaves open is as there, and told.
-    assert config.MODEL.HEADS.NECK_FEAT == "after" and config.INPUT.SIZE_TRAIN == [384, 128]
+    assert config.MODEL.HEADS.TEST_FEAT == "after" and config.INPUT.SIZE_TRAIN == [384, 128]
     assert config.DATALOADER.SAMPLER.NUM_INSTANCE == 16
     told = next(note for note in notes if note.startswith("Where the file is silent"))
     assert "INPUT.SIZE_TRAIN [384, 128]" in told and "SOLVER.MAX_EPOCH" not in told
@@ -218,8 +218,10 @@ def test_the_baseline_without_texts_counts_its_warm_up_in_epochs(tmp_path):
 
 def test_the_plain_vit_of_transreid(transreid):
     config = load(transreid)
+    assert config.MODEL.BACKBONE.STRIDE_SIZE == [16, 16]
+    config.MODEL.BACKBONE.pop("STRIDE_SIZE")
     assert flat(config).items() >= {
-        ("MODEL.BACKBONE.NAME", "vit_base_patch16"),
+        ("MODEL.BACKBONE.NAME", "transreid_vit_base"),
         ("MODEL.BACKBONE.PRETRAIN_PATH", "weights/vit.pth"),
         ("MODEL.BACKBONE.DROP_PATH", 0.1),
         ("MODEL.HEADS.NAME", "BNNeck"),
@@ -239,16 +241,49 @@ def test_the_plain_vit_of_transreid(transreid):
 
 
 @pytest.mark.parametrize(
-    ("kind", "name", "timm_name"),
+    ("kind", "name"),
     [
-        ("vit_base_patch16_224", "vit_base_patch16", None),
-        ("vit_small_patch16_224_TransReID", "vit_small_patch16", None),
-        ("deit_small_patch16_224_TransReID", "timm", "deit_small_patch16_224"),
+        ("vit_base_patch16_224", "transreid_vit_base"),
+        ("vit_small_patch16_224_TransReID", "transreid_vit_small"),
+        ("deit_small_patch16_224_TransReID", "transreid_deit_small"),
+        ("swin_base_patch4_window7_224", "solider_swin_base"),
     ],
 )
-def test_transformers_of_transreid(transreid, kind, name, timm_name):
+def test_transformers_of_transreid_and_solider(transreid, kind, name):
     backbone = load(transreid, ["MODEL.TRANSFORMER_TYPE", kind]).MODEL.BACKBONE
-    assert (backbone.NAME, backbone.get("TIMM_NAME"), backbone.DROP_PATH) == (name, timm_name, 0.1)
+    assert (backbone.NAME, backbone.DROP_PATH) == (name, 0.1)
+
+
+def test_all_of_transreid(transreid):
+    """Side information, patches that overlap, and the jigsaw of patches with its five necks."""
+    words = {"SIE_CAMERA": "True", "SIE_COE": "3.0", "STRIDE_SIZE": "[12,12]", "JPM": "True"}
+    words |= {"RE_ARRANGE": "True", "SHIFT_NUM": "5", "SHUFFLE_GROUP": "2", "DEVIDE_LENGTH": "4"}
+    typed = [word for key, value in words.items() for word in (f"MODEL.{key}", value)]
+    config = load(transreid, typed)
+    backbone = config.MODEL.BACKBONE
+    assert backbone.JPM and backbone.SIE_CAMERA and backbone.STRIDE_SIZE == [12, 12]
+    assert (backbone.SHIFT_NUM, backbone.SHUFFLE_GROUPS, backbone.DIVIDE_LENGTH) == (5, 2, 4)
+    in_order = load(transreid, [*typed, "MODEL.RE_ARRANGE", "False"]).MODEL.BACKBONE
+    assert (in_order.SHIFT_NUM, in_order.SHUFFLE_GROUPS) == (1, 1)
+    assert config.MODEL.HEADS == {"NAME": "PartNecks", "TEST_FEAT": "before"}
+    assert config.INPUT.INTERPOLATION == "bicubic"
+
+
+@pytest.mark.parametrize(
+    ("kind", "layer"),
+    [
+        ("arcface", "ArcFace"),
+        ("cosface", "CosSoftmax"),
+        ("amsoftmax", "CosSoftmax"),
+        ("circle", "CircleSoftmax"),
+    ],
+)
+def test_classifiers_of_transreid(transreid, kind, layer):
+    loss = load(transreid, ["MODEL.ID_LOSS_TYPE", kind]).MODEL.LOSSES.CrossEntropyLoss
+    assert (loss.CLS_LAYER, loss.SCALE, loss.MARGIN) == (layer, 30.0, 0.5)
+    typed = ["MODEL.COS_LAYER", "True", "SOLVER.COSINE_SCALE", "64", "SOLVER.COSINE_MARGIN", "0.3"]
+    loss = load(transreid, typed).MODEL.LOSSES.CrossEntropyLoss
+    assert (loss.CLS_LAYER, loss.SCALE, loss.MARGIN) == ("ArcFace", 64.0, 0.3)
 
 
 @pytest.mark.parametrize(
@@ -303,7 +338,7 @@ def test_words_of_theirs_over_files_of_ours():
         ("SOLVER.STAGE2.WARMUP_ITERS 3", "SOLVER.WARMUP_EPOCHS", 3),
         ("SOLVER.STAGE1.MAX_EPOCHS 3", "SOLVER.MAX_EPOCH", 60),
         ("SOLVER.MAX_EPOCH 3", "SOLVER.MAX_EPOCH", 3),
-        ("TEST.NECK_FEAT after", "MODEL.HEADS.NECK_FEAT", "after"),
+        ("TEST.NECK_FEAT after", "MODEL.HEADS.TEST_FEAT", "after"),
         ("TEST.RE_RANKING yes", "TEST.RERANK.ENABLED", True),
         ("INPUT.RE_MODE const", "INPUT.REA_MODE", "mean"),
     ],
@@ -346,9 +381,9 @@ def test_weights_of_a_whole_model(clip):
     ("pair", "kind", "message"),
     [
         ("MODEL.SIE_VIEW True", ValueError, "pictures of people have none"),
-        ("MODEL.COS_LAYER True", ValueError, "asks for a classifier of ArcFace"),
+        ("MODEL.COS_LAYER True", ValueError, "arcface is not for CLIP-ReID"),
         ("MODEL.ATT_DROP_RATE 0.1", ValueError, "asks for dropout of attention"),
-        ("MODEL.ID_LOSS_TYPE arcface", ValueError, "MODEL.ID_LOSS_TYPE arcface is not here"),
+        ("MODEL.ID_LOSS_TYPE arcface", ValueError, "MODEL.ID_LOSS_TYPE arcface is not for CLIP"),
         ("MODEL.METRIC_LOSS_TYPE cluster", ValueError, "triplet and triplet_center are"),
         ("MODEL.PRETRAIN_CHOICE self", ValueError, "needs MODEL.PRETRAIN_PATH"),
         ("MODEL.PRETRAIN_CHOICE clip", ValueError, "it is imagenet, self or finetune"),
@@ -370,9 +405,8 @@ def test_what_is_not_here_is_refused(clip, pair, kind, message):
 @pytest.mark.parametrize(
     ("pair", "message"),
     [
-        ("MODEL.JPM True", "asks for the jigsaw patches of TransReID"),
-        ("MODEL.SIE_CAMERA True", "asks for camera embeddings, which"),
-        ("MODEL.STRIDE_SIZE [12,12]", "asks for patches that overlap, which"),
+        ("MODEL.SIE_VIEW True", "pictures of people have none"),
+        ("MODEL.ID_LOSS_TYPE sphereface", "softmax, arcface, cosface, amsoftmax, circle are"),
         ("MODEL.TRANSFORMER_TYPE swin", "is not here; vit_base_patch16_224"),
     ],
 )

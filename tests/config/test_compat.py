@@ -111,7 +111,14 @@ def test_fastreid_s_own_config(tmp_path):
     config = load(file)
     assert config.MODEL.BACKBONE.NAME == "resnet50_ibn_a" and config.MODEL.BACKBONE.PRETRAIN
     assert config.MODEL.BACKBONE.STEM_CEIL is True  # its stem rounds up, where others pad
-    assert config.MODEL.HEADS == {"NAME": "BNNeck", "POOL_LAYER": "avg", "EMBEDDING_DIM": 0}
+    assert config.MODEL.HEADS == {
+        "NAME": "BNNeck",
+        "POOL_LAYER": "avg",
+        "EMBEDDING_DIM": 0,
+        "NECK_FEAT": "before",
+        "TEST_FEAT": "after",
+    }
+    assert config.INPUT.INTERPOLATION == "bicubic"  # as theirs always is
     assert set(config.MODEL.LOSSES) == {"CrossEntropyLoss", "TripletLoss"}
     assert config.MODEL.LOSSES.CrossEntropyLoss.VARIANT == "fastreid"
     assert config.MODEL.LOSSES.TripletLoss.WEIGHT == 2.0
@@ -178,9 +185,9 @@ def test_their_keys_on_the_command_line_over_our_files():
 
 
 def test_what_is_not_here_is_refused_unless_it_is_off():
-    load("", ["INPUT.CJ.ENABLED", "False", "INPUT.CJ.PROB", "0.5"])
-    with pytest.raises(ValueError, match=r"INPUT\.AUTOAUG\.ENABLED True asks for AutoAugment"):
-        load("", ["INPUT.AUTOAUG.ENABLED", "True"])
+    load("", ["TEST.PRECISE_BN.ENABLED", "False", "TEST.PRECISE_BN.NUM_ITER", "300"])
+    with pytest.raises(ValueError, match=r"PRECISE_BN\.ENABLED True asks for precise batch-norm"):
+        load("", ["TEST.PRECISE_BN.ENABLED", "True"])
     with pytest.raises(ValueError, match="build_repvgg_backbone is not here"):
         load("", ["MODEL.BACKBONE.NAME", "build_repvgg_backbone"])
 
@@ -218,8 +225,8 @@ def test_options_of_fastreid_s_vit_that_clip_s_has_here(tmp_path):
         assert load(files).MODEL.BACKBONE.NAME == "vit_base_patch16"
     clip = load(CONFIGS / "clip_vit_b16.yml", ["MODEL.BACKBONE.SIE_COE", "2"])
     assert clip.MODEL.BACKBONE.SIE_COE == 2.0
-    after = load(CONFIGS / "clip_vit_b16.yml", ["MODEL.HEADS.NECK_FEAT", "after"])
-    assert after.MODEL.HEADS.NECK_FEAT == "after"
+    after = load(CONFIGS / "clip_vit_b16.yml", ["MODEL.HEADS.TEST_FEAT", "after"])
+    assert after.MODEL.HEADS.TEST_FEAT == "after"
 
 
 def test_resuming_as_snu_reid_does():

@@ -192,7 +192,7 @@ def test_stage_2_of_a_tree(tree):
         ("EXP_NAME", "a_first_run"),
         ("DETERMINISTIC", True),
         ("MODEL.BACKBONE.NAME", "clip_rn50"),
-        ("MODEL.HEADS.NECK_FEAT", "before"),
+        ("MODEL.HEADS.TEST_FEAT", "before"),
         ("MODEL.WEIGHTS", ""),
         ("MODEL.LOSSES.CrossEntropyLoss.WEIGHT", 0.5),
         ("MODEL.LOSSES.TripletLoss.MARGIN", 0.2),

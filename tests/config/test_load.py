@@ -219,5 +219,7 @@ def test_differences_to_a_saved_config():
         "SEED": (1, 3),
         "MODEL.HEADS.NAME": ("Linear", "BNNeck"),
         "MODEL.HEADS.DROPOUT": (0.0, None),
+        "MODEL.HEADS.NECK_FEAT": (None, "before"),
+        "MODEL.HEADS.TEST_FEAT": (None, "after"),
     }
     assert differences(config.dump(), config) == differences(config, config) == {}

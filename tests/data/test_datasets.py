@@ -192,9 +192,14 @@ def test_msmt17_prefers_version_1_and_tells_which_it_read(tmp_path, draw, caplog
     caplog.set_level(logging.INFO, logger="reidtools")
     make_msmt17(tmp_path / "MSMT17_V2", draw, "mask_train_v2", "mask_test_v2")
     assert "mask_train_v2" in load_dataset("msmt17", tmp_path).train[0].paths[0]
-    assert caplog.messages == [f"msmt17 is read from {tmp_path / 'MSMT17_V2'}"]
+    only_train = "training on list_train.txt without list_val.txt"
+    assert caplog.messages == [
+        f"msmt17 is read from {tmp_path / 'MSMT17_V2'}: V2 (faces masked), {only_train}"
+    ]
     make_msmt17(tmp_path / "MSMT17_V1", draw)
-    assert "MSMT17_V1" in load_dataset("msmt17", tmp_path).train[0].paths[0]
+    assert "MSMT17_V1" in load_dataset("msmt17", tmp_path, with_val=True).train[0].paths[0]
+    told = f"{tmp_path / 'MSMT17_V1'}: V1, training on list_train.txt and list_val.txt"
+    assert caplog.messages[1:] == [f"msmt17 is read from {told}"]
 
 
 def test_msmt17_in_market_folders_keeps_person_0_and_has_no_val(tmp_path, draw):
@@ -204,7 +209,7 @@ def test_msmt17_in_market_folders_keeps_person_0_and_has_no_val(tmp_path, draw):
     draw(home / "bounding_box_test", "0000_c2_000.jpg")
     splits = load_dataset("msmt17", tmp_path)
     assert [people(s) for s in splits] == [[(0, 0)], [(0, 14)], [(0, 1)]]
-    with pytest.raises(ValueError, match="WITH_VAL"):
+    with pytest.raises(FileNotFoundError, match="WITH_VAL"):
         load_dataset("msmt17", tmp_path, with_val=True)
 
 

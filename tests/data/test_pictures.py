@@ -145,7 +145,8 @@ def test_a_batch_of_tracklets_shows_as_many_frames_of_each(tracklets):
 def test_no_frame_is_decoded_that_is_not_used_and_none_twice(tracklets, monkeypatch):
     read = []
     monkeypatch.setattr(
-        "reidtools.data.pictures.read_picture", lambda path, out: (read.append(path), out.fill(0))
+        "reidtools.data.pictures.read_picture",
+        lambda path, out, resize: (read.append(path), out.fill(0)),
     )
     Pictures(tracklets, (32, 16), choice=FrameChoice(0, frames=2))[[0]]
     assert len(read) == 2 and set(read) < set(tracklets[0].paths)

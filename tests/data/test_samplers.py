@@ -12,6 +12,10 @@ PIDS = [pid for pid, count in enumerate(COUNTS) for _ in range(count)]
 SAME = [
     e for e in GOLDEN if "RandomIdentitySampler" in e["samplers"]
 ]  # three projects, one sampler
+(FASTREID,) = [e["samplers"] for e in GOLDEN if "fast-reid" in e["source"]]
+(STREAM,) = [name for name in FASTREID if name.startswith("NaiveIdentity")]
+GOLDEN_IDS = [f"{e['source']}: RandomIdentitySampler" for e in SAME]
+GOLDEN_IDS += [f"JDAI-CV/fast-reid: {STREAM}"]
 
 
 def blocks_of(batches):
@@ -41,8 +45,7 @@ def test_properties_of_the_peers_sampler_hold(entry):
 
 def test_properties_of_fastreid_s_endless_stream_hold():
     """FastReID goes on for ever; our epochs, one after the other, keep the same promises."""
-    (entry,) = [e["samplers"] for e in GOLDEN if "fast-reid" in e["source"]]
-    seen = next(v for k, v in entry.items() if k.startswith("NaiveIdentity"))["observed"]
+    seen = FASTREID[STREAM]["observed"]
     for seed in range(200):
         sampler, batches = RandomIdentitySampler(PIDS, 16, seed), []
         for epoch in range(3):

@@ -1,3 +1,5 @@
+from types import MappingProxyType
+
 import pytest
 import torch
 from torch import nn
@@ -24,6 +26,8 @@ class Text(nn.Module):
 
 class Seeing:
     """Stands in for an embedder whose features and embeddings `look` makes of the images."""
+
+    shares = MappingProxyType({})
 
     def __init__(self, look):
         self.look = look
@@ -136,6 +140,8 @@ class Branches(Seeing):
 class Blind:
     """An embedder that must not be asked: its pictures have been embedded."""
 
+    shares = MappingProxyType({})
+
 
 class Scaled(nn.Module):
     """`scale` times the sum of embeddings, of which it tells the maximum."""
@@ -234,3 +240,12 @@ def test_cameras_reach_the_embedder():
     embedder, objective = Cameras(), Objective({"Sum": Sum()}, {"Sum": 1.0})
     objective(embedder, pictures() | {"camids": torch.tensor([3, 1])})
     assert embedder.camids.tolist() == [3, 1]
+
+
+def test_branches_are_weighted_by_the_shares_of_the_head():
+    model = Branches()
+    model.shares = {"features": (0.5, 0.25), "embeddings": (1.0, 3.0)}
+    objective = Objective({"Spread": Spread(), "Sum": Sum()}, {"Spread": 1.0, "Sum": 10.0})
+    losses = objective(model, {"images": torch.zeros(2, 1), "pids": torch.tensor([0, 1])})
+    assert losses["Spread"] == 0.5 * 2.0 + 0.25 * 8.0  # variances of 1, 3 and of 10, 14
+    assert losses["Sum"] == 10 * (1 * 2 + 3 * 5)

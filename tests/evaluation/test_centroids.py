@@ -10,6 +10,14 @@ from reidtools.evaluation.ranking import rank
 from reidtools.evaluation.vectors import Vectors
 
 CORRECT = "ctl.centroids.respect_camids.CORRECT_ours"
+PUBLISHED = "ctl.centroids.respect_camids.PUBLISHED_BUG"
+ORDINARY = "ctl.market.euclidean_normalised"
+GALLERIES = [
+    (CORRECT, {}),
+    ("ctl.centroids.no_camids", {"keep_camids": False}),
+    ("ctl.centroids.CORRECT_ours_with_distractors", {"distractors": True}),
+]
+GOLDEN_IDS = [name for name, _ in GALLERIES] + [PUBLISHED, ORDINARY]
 
 
 def vectors(values, pids, camids):
@@ -32,14 +40,7 @@ def assert_golden(ranking, centroids, expected):
         assert cameras == first.get("cams", [])
 
 
-@pytest.mark.parametrize(
-    "name, options",
-    [
-        (CORRECT, {}),
-        ("ctl.centroids.no_camids", {"keep_camids": False}),
-        ("ctl.centroids.CORRECT_ours_with_distractors", {"distractors": True}),
-    ],
-)
+@pytest.mark.parametrize("name, options", GALLERIES)
 @pytest.mark.parametrize("memory_mb", [256, 0])
 def test_centroids_are_ctls(golden, golden_sides, name, options, memory_mb):
     sides = golden_sides("raw")
@@ -56,13 +57,13 @@ def test_the_published_figures_come_from_the_cameras_of_other_pictures(golden, g
     wrong = torch.cat([query.camids, gallery.camids])[: len(gallery)]
     gallery = Vectors(gallery.vectors, gallery.pids, wrong)
     ranking, centroids = rank_centroids(query, gallery), centroid_gallery(query, gallery)
-    published = golden["ctl.centroids.respect_camids.PUBLISHED_BUG"]["expect"]
+    published = golden[PUBLISHED]["expect"]
     assert_golden(ranking, centroids, published)
     assert ranking.mAP > golden[CORRECT]["expect"]["mAP"] + 0.01
 
 
 def test_the_ordinary_gallery_is_ctls(golden, golden_sides):
-    expected = golden["ctl.market.euclidean_normalised"]["expect"]
+    expected = golden[ORDINARY]["expect"]
     ranking = rank(*golden_sides("normalised"), metric="squared_euclidean")
     assert ranking.mAP == pytest.approx(expected["mAP"], abs=1e-8)
     for k, share in zip((1, 5, 10, 20, 50), expected["topk_1_5_10_20_50"], strict=True):

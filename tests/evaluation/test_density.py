@@ -8,6 +8,9 @@ import torch
 from reidtools.evaluation.density import density, person_means, squared_deviations
 from reidtools.evaluation.vectors import Vectors
 
+DENSITY = "pose2id.id2_density"
+GOLDEN_IDS = [DENSITY]
+
 
 def vectors(values, pids):
     return Vectors(torch.tensor(values, dtype=torch.float64), pids, [0] * len(pids))
@@ -34,7 +37,7 @@ def test_two_people_on_paper():
 
 @pytest.mark.parametrize("memory_mb", [256, 0])
 def test_the_gallery_is_as_dense_as_pose2id_says(golden, golden_sides, memory_mb):
-    expected = golden["pose2id.id2_density"]["expect"]
+    expected = golden[DENSITY]["expect"]
     _, gallery = golden_sides("raw")
     found = density(gallery, memory_mb=memory_mb)
     assert found.id2 == pytest.approx(expected["mean"], abs=1e-8)

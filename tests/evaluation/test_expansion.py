@@ -17,6 +17,15 @@ from reidtools.evaluation.vectors import Vectors
 
 AQE = ["t1_k5_a3.0", "t1_k10_a3.0", "t2_k5_a3.0", "t1_k5_a1.0", "t1_k3_a0.0"]
 NFC = [(2, 2), (1, 1), (3, 3), (5, 2), (2, 5), (10, 10)]
+NO_NFC = "pose2id.nfc.none"
+
+
+def of_nfc(kind, k1, k2):
+    return f"pose2id.nfc.{kind}.k1_{k1}_k2_{k2}"
+
+
+GOLDEN_IDS = [f"fastreid.aqe.{name}" for name in AQE] + [NO_NFC]
+GOLDEN_IDS += [of_nfc(kind, k1, k2) for kind in ("raw", "normalised") for k1, k2 in NFC]
 
 
 def unnamed(features, dtype=torch.float64):
@@ -149,7 +158,7 @@ def test_other_scopes_and_empty_sides_are_refused():
 @pytest.mark.parametrize("memory_mb", [256, 0])
 @pytest.mark.parametrize("kind", ["raw", "normalised"])
 def test_mutual_sums_are_pose2ids(golden, golden_sides, kind, k1, k2, memory_mb):
-    entry = golden[f"pose2id.nfc.{kind}.k1_{k1}_k2_{k2}"]
+    entry = golden[of_nfc(kind, k1, k2)]
     summed = []
     for side in golden_sides("raw"):  # normalised on the way
         options = {"k1": k1, "k2": k2, "memory_mb": memory_mb}
@@ -168,14 +177,14 @@ def test_centralized_features_rank_within_pose2ids_bounds(golden, golden_sides, 
     kind = "normalised" if normalize else "raw"
     options = {"k1": k1, "k2": k2, "normalize": normalize}
     done = [centralize(side, **options) for side in golden_sides("raw")]
-    assert_figures(rank(*done), golden[f"pose2id.nfc.{kind}.k1_{k1}_k2_{k2}"]["expect"])
+    assert_figures(rank(*done), golden[of_nfc(kind, k1, k2)]["expect"])
     for side in done:
         lengths = side.vectors.norm(dim=1)
         assert torch.allclose(lengths, torch.ones_like(lengths)) == normalize
 
 
 def test_without_nfc(golden, golden_sides):
-    assert_figures(rank(*golden_sides("raw")), golden["pose2id.nfc.none"]["expect"])
+    assert_figures(rank(*golden_sides("raw")), golden[NO_NFC]["expect"])
 
 
 @pytest.mark.parametrize(

@@ -179,6 +179,26 @@ def test_wrong_names_and_empty_sides_are_refused():
 
 # What public projects compute (tests/golden/README.md).
 
+MARKET = [
+    ("torchreid.market.euclidean", "raw", "euclidean"),
+    ("torchreid.market.euclidean", "raw", "squared_euclidean"),
+    ("torchreid.market.cosine", "raw", "cosine"),
+    ("torchreid.market.euclidean_normalised", "normalised", "euclidean"),
+    ("torchreid.market.ties_stable", "ties", "euclidean"),
+    ("fastreid.market.euclidean", "raw", "euclidean"),
+    ("fastreid.market.cosine", "raw", "cosine"),
+    ("fastreid.market.ties_stable", "ties", "squared_euclidean"),
+    ("clipreid.market.euclidean", "raw", "euclidean"),
+    ("clipreid.market.cosine", "raw", "cosine"),
+    ("clipreid.evaluator.norm_True", "normalised", "euclidean"),
+    ("clipreid.evaluator.norm_False", "raw", "euclidean"),
+]
+JUNK = "torchreid.market.cosine_junk_left_in"
+SINGLE_SHOT = ["torchreid.cuhk03.seed0", "torchreid.cuhk03.seed1", "fastreid.cuhk03.seed0"]
+EXPECTATION = "torchreid.cuhk03.exact"
+ANGLE = "clipreid.arccos_distance"
+GOLDEN_IDS = [entry for entry, _, _ in MARKET] + [JUNK, *SINGLE_SHOT, EXPECTATION, ANGLE]
+
 
 def assert_figures(found, expected, tolerance=1e-8):
     assert found.mAP == pytest.approx(expected["mAP"], abs=tolerance)
@@ -198,23 +218,7 @@ def assert_figures(found, expected, tolerance=1e-8):
         assert np.allclose(found.ap.numpy(), given, atol=1e-8, equal_nan=True)
 
 
-@pytest.mark.parametrize(
-    ("entry", "kind", "metric"),
-    [
-        ("torchreid.market.euclidean", "raw", "euclidean"),
-        ("torchreid.market.euclidean", "raw", "squared_euclidean"),
-        ("torchreid.market.cosine", "raw", "cosine"),
-        ("torchreid.market.euclidean_normalised", "normalised", "euclidean"),
-        ("torchreid.market.ties_stable", "ties", "euclidean"),
-        ("fastreid.market.euclidean", "raw", "euclidean"),
-        ("fastreid.market.cosine", "raw", "cosine"),
-        ("fastreid.market.ties_stable", "ties", "squared_euclidean"),
-        ("clipreid.market.euclidean", "raw", "euclidean"),
-        ("clipreid.market.cosine", "raw", "cosine"),
-        ("clipreid.evaluator.norm_True", "normalised", "euclidean"),
-        ("clipreid.evaluator.norm_False", "raw", "euclidean"),
-    ],
-)
+@pytest.mark.parametrize(("entry", "kind", "metric"), MARKET)
 def test_market_rule(golden, golden_sides, assert_sampled, entry, kind, metric):
     expected = golden[entry]
     query, gallery = golden_sides(kind)
@@ -230,12 +234,21 @@ def test_junk_is_left_out_by_its_pid(golden, golden_sides):
     query, gallery = golden_sides("with_junk")
     assert_figures(rank(query, gallery), golden["torchreid.market.cosine"]["expect"])
     counted = Vectors(gallery.vectors, gallery.pids.clamp(min=0), gallery.camids)
-    assert_figures(rank(query, counted), golden["torchreid.market.cosine_junk_left_in"]["expect"])
+    assert_figures(rank(query, counted), golden[JUNK]["expect"])
 
 
-@pytest.mark.parametrize(
-    "entry", ["torchreid.cuhk03.seed0", "torchreid.cuhk03.seed1", "fastreid.cuhk03.seed0"]
-)
+@pytest.mark.parametrize("metric", ["euclidean", "cosine"])
+def test_the_inverse_penalty_of_every_query(golden, golden_sides, metric):
+    """The mINP of one query alone is its INP."""
+    query, gallery = golden_sides("raw")
+    valid = (~rank(query, gallery, metric=metric).ap.isnan()).nonzero()  # (58, 1)
+    alone = [Vectors(query.vectors[i], query.pids[i], query.camids[i]) for i in valid]
+    found = [rank(one, gallery, metric=metric).mINP for one in alone]
+    expected = golden[f"fastreid.market.{metric}"]["expect"]["inp_valid_queries_in_order"]
+    assert found == pytest.approx(expected, abs=1e-8)
+
+
+@pytest.mark.parametrize("entry", SINGLE_SHOT)
 def test_one_picture_a_person_as_published(golden, golden_sides, entry):
     """Ten draws differ from their ten draws by chance."""
     expected = golden[entry]["expect"]
@@ -249,7 +262,7 @@ def test_one_picture_a_person_as_published(golden, golden_sides, entry):
 
 def test_many_draws_approach_the_exact_expectation(golden, golden_sides):
     found = rank(*golden_sides("raw"), single_shot=300)
-    for name, value in golden["torchreid.cuhk03.exact"]["expect"].items():
+    for name, value in golden[EXPECTATION]["expect"].items():
         assert found.cmc[int(name.removeprefix("rank")) - 1].item() == pytest.approx(
             value, abs=0.01
         )
@@ -260,7 +273,7 @@ def test_many_draws_approach_the_exact_expectation(golden, golden_sides):
 def test_angle(golden, golden_sides, assert_sampled):
     query, gallery = golden_sides("raw")
     angles = pairwise(query.vectors, gallery.vectors, "arccos")
-    assert_sampled(angles, golden["clipreid.arccos_distance"]["expect"]["matrix"], 1e-8)
+    assert_sampled(angles, golden[ANGLE]["expect"]["matrix"], 1e-8)
     assert rank(query, gallery, metric="arccos").mAP == pytest.approx(
         rank(query, gallery, metric="cosine").mAP
     )

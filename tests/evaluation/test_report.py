@@ -43,3 +43,26 @@ def test_the_three_lines_of_clip_reid():
         "toy",
         *(f"Test Results - {name}" for name in ("Rank-1: 50.00%", "Rank-5: 50.00%", "mAP: 25.00%")),
     ]
+
+
+def test_sets_that_were_not_trained_on_are_marked_and_have_a_mean_of_their_own():
+    report = Report()
+    for name, rank_1, mAP in (("msmt17", 0.9, 0.8), ("market1501", 0.5, 0.25), ("toy", 0.7, 0.35)):
+        report.add(name, ranking([rank_1], mAP))
+    assert "trained on" not in str(report) and report.unseen_mean == {}  # nobody knows
+
+    report.unseen = ["market1501"]
+    assert report.unseen_mean == {}  # of one set there is no mean
+    cells = [[c.strip() for c in line.split("|")[1:-1]] for line in str(report).splitlines()]
+    assert cells[0][0] == "Dataset" and cells[0][-1] == "trained on"
+    assert [row[-1] for row in cells[2:]] == ["yes", "no", "yes"]
+
+    report.unseen = ["market1501", "toy"]
+    assert abs(report.unseen_mean["Rank-1"] - 60) < 1e-4
+    assert abs(report.unseen_mean["mAP"] - 30) < 1e-4
+    assert "valid queries" not in report.unseen_mean
+    cells = [[c.strip() for c in line.split("|")[1:-1]] for line in str(report).splitlines()]
+    assert cells[-1][:2] == ["mean of 2 not trained on", "60.00"]
+    assert cells[-1][-2:] == ["", ""] and len(cells[-1]) == len(cells[0])
+    assert list(report.figures) == ["msmt17", "market1501", "toy"]  # as ever
+    assert abs(report.mAP - (80 + 25 + 35) / 3) < 1e-4  # over all

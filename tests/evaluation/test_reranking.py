@@ -116,7 +116,11 @@ def reranking_entries():
                 yield name, "euclidean", "original"
 
 
-@pytest.mark.parametrize(("entry", "metric", "variant"), reranking_entries())
+RERANKED = list(reranking_entries())
+GOLDEN_IDS = [entry for entry, _, _ in RERANKED]
+
+
+@pytest.mark.parametrize(("entry", "metric", "variant"), RERANKED)
 def test_published_figures(golden, golden_sides, assert_sampled, entry, metric, variant):
     """CLIP-ReID computes in half precision as published; its tolerance says how far that is off."""
     given = golden[entry]
@@ -139,3 +143,7 @@ def test_published_figures(golden, golden_sides, assert_sampled, entry, metric, 
             query.vectors, gallery.vectors, metric, variant=variant, **options | {"lambda_": 0.0}
         )
         assert_sampled(jaccard, expected["jaccard"], tolerance["matrix_abs"])
+        alone = rerank(query, gallery, metric=metric, variant=variant, **options | {"lambda_": 0.0})
+        bounds = expected["jaccard_only_bounds_under_ties"]  # many pairs have nothing in common
+        worst, best = bounds["worst"]["mAP"], bounds["best"]["mAP"]
+        assert worst - tolerance["mAP_abs"] <= alone.mAP <= best + tolerance["mAP_abs"]

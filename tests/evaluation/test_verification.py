@@ -8,6 +8,9 @@ from reidtools.evaluation import Vectors, verification
 from reidtools.evaluation.verification import BLOCK, Verification, read_calibration, verify
 from reidtools.ops.distances import DISTANCES, pairwise
 
+OURS, FASTREIDS = "fastreid.roc.cosine_verification_OURS", "fastreid.roc.cosine"
+GOLDEN_IDS = [OURS, FASTREIDS]
+
 
 def on_a_line(values, pids, camids=None):
     """Pictures at these places of a line: their euclidean distances can be read off."""
@@ -169,7 +172,7 @@ def test_the_farthest_pairs_still_have_a_bin(metric):
 def test_golden_roc(golden, golden_sides, kind, monkeypatch):
     monkeypatch.setattr(verification, "STEPS", 2**22)  # so fine that no two pairs share a bin
     found = verify(*golden_sides(kind))
-    expected = golden["fastreid.roc.cosine_verification_OURS"]["expect"]
+    expected = golden[OURS]["expect"]
     assert found.same_pairs == expected["n_label_1"]
     assert found.same_pairs + found.different_pairs == expected["n_pairs"]
     for far in (1e-4, 1e-3, 1e-2, 1e-1):
@@ -181,7 +184,7 @@ def test_golden_roc(golden, golden_sides, kind, monkeypatch):
 def test_golden_roc_of_fastreid_has_the_classes_swapped(golden, golden_sides):
     """Its positives are different pairs, and the largest distance scores highest."""
     found = verify(*golden_sides("raw"))
-    expected = golden["fastreid.roc.cosine"]["expect"]
+    expected = golden[FASTREIDS]["expect"]
     assert found.different_pairs == expected["n_label_1"]
     for fpr in (1e-4, 1e-3, 1e-2, 1e-1):
         tpr = nearest_corner(found.same.flip(0), found.different.flip(0), fpr)

@@ -1,11 +1,8 @@
 """Centroid triplets on a line, against naive loops, and as centroids-reid computes them."""
 
-import json
-from pathlib import Path
-
-import golden_inputs
 import pytest
 import torch
+from golden_losses import INPUTS, arrays, assert_gradients, assert_value, each_of, matching
 
 from reidtools.losses.center import center_loss
 from reidtools.losses.centroid_triplet import CentroidTripletLoss, centroid_triplet, turns
@@ -157,14 +154,8 @@ def test_mistakes_are_refused_when_the_loss_is_made():
 # Golden numbers (tests/golden/README.md): persons in blocks of 4 slots. Slots that are not real are
 # "mock" pictures, zeros that fill up people with few pictures; here such pictures are just absent.
 
-ENTRIES = json.loads((Path(__file__).parents[1] / "golden" / "losses.json").read_text())
-INPUTS = golden_inputs.loss_inputs()
-CASES = [
-    entry
-    for entry in ENTRIES
-    if entry["id"].startswith(("ctl.centroid_triplet", "ctl.total", "ctl.triplet_masked"))
-]
-each_entry = pytest.mark.parametrize("entry", CASES, ids=[entry["id"] for entry in CASES])
+CASES = matching(r"ctl\.(centroid_triplet|total|triplet_masked)")
+each_entry = each_of(CASES)
 
 
 def terms(features, pids, params):
@@ -199,9 +190,8 @@ def terms(features, pids, params):
 
 def golden(entry, dtype):
     """The value of an entry, the input it was computed from, and its terms."""
-    (name,) = entry["inputs"]
-    features = torch.tensor(INPUTS[name], dtype=dtype, requires_grad=True)
-    found = terms(features, torch.tensor(INPUTS[entry["labels"]]), entry["params"])
+    (features,), pids = arrays(entry, dtype)
+    found = terms(features, pids, entry["params"])
     if "total" in entry["id"]:
         return sum(found.values()), features, found
     term = "query_triplet" if "masked" in entry["id"] else "centroid_triplet"
@@ -215,21 +205,17 @@ def test_no_entry_is_forgotten():
 @each_entry
 def test_value_and_gradient(entry):
     value, features, found = golden(entry, torch.float64)
-    (name,), expected = entry["inputs"], entry["expect"]
-    assert value.item() == pytest.approx(expected["value"], rel=1e-8)
+    assert_value(entry, value)
     for term, part in found.items():
-        assert part.item() == pytest.approx(expected[term], rel=1e-8)
+        assert part.item() == pytest.approx(entry["expect"][term], rel=1e-8)
     value.backward()
-    norm = expected["grad_norm"][name]
-    assert features.grad.norm().item() == pytest.approx(norm, rel=1e-6)
-    first = features.grad.flatten()[:4].tolist()
-    assert first == pytest.approx(expected["grad_first4"][name], rel=1e-6, abs=1e-6 * norm)
+    assert_gradients(entry, [features.grad])
 
 
 @each_entry
 def test_value_in_single_precision(entry):
     value, _, _ = golden(entry, torch.float32)
-    assert value.item() == pytest.approx(entry["expect"]["value"], rel=entry["tol"]["float32_rel"])
+    assert_value(entry, value)
 
 
 def test_the_total_is_a_sum_of_the_losses_of_this_package():

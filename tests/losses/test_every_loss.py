@@ -1,5 +1,7 @@
 """What holds for every registered loss; registering one enrols it here."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
@@ -14,6 +16,7 @@ KNOWN_FACTS = {
     "captions": [["a man in blue"], ["she runs", "a red bag"]] * 4,
     "labels": [0, 0, 1, 1, 2, 2, 4, 4],
     "seed": 0,
+    "teacher": SimpleNamespace(dim=DIM + 1, people=PEOPLE),
 }
 pytestmark = pytest.mark.parametrize("name", sorted(LOSSES))
 
@@ -29,6 +32,7 @@ def batch(features):
         "index": torch.arange(BATCH),
         "joint": features.clone().requires_grad_(),
         "amp": None,
+        "taught": {"embeddings": torch.eye(BATCH, DIM + 1), "logits": torch.eye(BATCH, PEOPLE)},
     }
 
 

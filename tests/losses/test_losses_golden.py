@@ -1,22 +1,16 @@
 """Values and gradients that public projects gave on seeded inputs (tests/golden/README.md)."""
 
-import json
-import re
-from pathlib import Path
-
-import golden_inputs
 import pytest
 import torch
+from golden_losses import arrays, assert_gradients, assert_value, each_of, matching
 
 from reidtools.losses import TripletLoss
 from reidtools.losses.center import center_loss
 from reidtools.losses.cross_entropy import cross_entropy
 
-ENTRIES = json.loads((Path(__file__).parents[1] / "golden" / "losses.json").read_text())
-INPUTS = golden_inputs.loss_inputs()
 # Mock pictures (ctl.triplet_masked) belong to the centroid loss.
-COVERED = r"\w+\.(ce_|ls_nll|center|triplet_(?!masked))"
-CASES = [entry for entry in ENTRIES if re.match(COVERED, entry["id"])]
+CASES = matching(r"\w+\.(ce_|ls_nll|center|triplet_(?!masked))")
+each_entry = each_of(CASES)
 
 
 def loss_of(entry):
@@ -48,11 +42,6 @@ def triplet_of(project, params):
     )
 
 
-def arrays(entry, dtype):
-    inputs = [torch.tensor(INPUTS[name], dtype=dtype) for name in entry["inputs"]]
-    return inputs, torch.tensor(INPUTS[entry["labels"]])
-
-
 def test_no_entry_is_forgotten():
     assert len(CASES) == 139
     assert {entry["id"].split(".")[0] for entry in CASES} == {
@@ -64,28 +53,21 @@ def test_no_entry_is_forgotten():
     }
 
 
-@pytest.mark.parametrize("entry", CASES, ids=[entry["id"] for entry in CASES])
+@each_entry
 def test_value_and_gradient(entry):
     inputs, pids = arrays(entry, torch.float64)
-    value = loss_of(entry)(*[array.requires_grad_() for array in inputs], pids)
-    assert value.item() == pytest.approx(entry["expect"]["value"], rel=1e-8)
+    value = loss_of(entry)(*inputs, pids)
+    assert_value(entry, value)
     value.backward()
     if entry["id"].endswith(".Xd"):
         return  # duplicates: which of the tied pairs gets the gradient is anybody's choice
-    for name, array in zip(entry["inputs"], inputs, strict=True):
-        norm = entry["expect"]["grad_norm"][name]
-        assert array.grad.norm().item() == pytest.approx(norm, rel=1e-6)
-        first = array.grad.flatten()[:4].tolist()
-        assert first == pytest.approx(
-            entry["expect"]["grad_first4"][name], rel=1e-6, abs=1e-6 * norm
-        )
+    assert_gradients(entry, [array.grad for array in inputs])
 
 
-@pytest.mark.parametrize("entry", CASES, ids=[entry["id"] for entry in CASES])
+@each_entry
 def test_value_in_single_precision(entry):
     inputs, pids = arrays(entry, torch.float32)
-    value = loss_of(entry)(*inputs, pids)
-    assert value.item() == pytest.approx(entry["expect"]["value"], rel=entry["tol"]["float32_rel"])
+    assert_value(entry, loss_of(entry)(*inputs, pids))
 
 
 def toy(rows, phase):

@@ -1,12 +1,10 @@
 """Octuplets on a line, against naive loops, and as the authors' library computes them."""
 
-import json
 import math
-from pathlib import Path
 
-import golden_inputs
 import pytest
 import torch
+from golden_losses import arrays, assert_gradients, assert_value, each_of, matching
 
 from reidtools.losses.octuplet import OctupletLoss
 from reidtools.losses.triplet import TripletLoss
@@ -130,17 +128,14 @@ def test_views_of_different_pictures_are_refused():
 
 # Golden numbers (tests/golden/README.md).
 
-ENTRIES = json.loads((Path(__file__).parents[1] / "golden" / "losses.json").read_text())
-INPUTS = golden_inputs.loss_inputs()
-CASES = [entry for entry in ENTRIES if entry["id"].startswith("octuplet.")]
-each_entry = pytest.mark.parametrize("entry", CASES, ids=[entry["id"] for entry in CASES])
+CASES = matching(r"octuplet\.")
+each_entry = each_of(CASES)
 METRICS = {"euclidean_squared": "squared_euclidean"}
 
 
 def golden(entry, dtype):
     """The value of an entry, and the inputs it was computed from."""
-    params, pids = entry["params"], torch.tensor(INPUTS[entry["labels"]])
-    inputs = [torch.tensor(INPUTS[n], dtype=dtype, requires_grad=True) for n in entry["inputs"]]
+    params, (inputs, pids) = entry["params"], arrays(entry, dtype)
     loss = OctupletLoss(
         margin=params["margin"],
         distance=METRICS.get(params["metric"], params["metric"]),
@@ -156,21 +151,15 @@ def test_no_entry_is_forgotten():
 @each_entry
 def test_value_and_gradient(entry):
     value, inputs = golden(entry, torch.float64)
-    assert value.item() == pytest.approx(entry["expect"]["value"], rel=1e-8)
+    assert_value(entry, value)
     gradients = torch.autograd.grad(value, inputs, allow_unused=True, materialize_grads=True)
-    for name, gradient in zip(entry["inputs"], gradients, strict=True):
-        norm = entry["expect"]["grad_norm"][name]
-        assert gradient.norm().item() == pytest.approx(norm, rel=1e-6)
-        first = gradient.flatten()[:4].tolist()
-        assert first == pytest.approx(
-            entry["expect"]["grad_first4"][name], rel=1e-6, abs=1e-6 * norm
-        )
+    assert_gradients(entry, gradients)
 
 
 @each_entry
 def test_value_in_single_precision(entry):
     value, _ = golden(entry, torch.float32)
-    assert value.item() == pytest.approx(entry["expect"]["value"], rel=entry["tol"]["float32_rel"])
+    assert_value(entry, value)
 
 
 def toy(rows, phase):

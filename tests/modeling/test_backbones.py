@@ -12,6 +12,7 @@ SIZE = (64, 32)
 OPTIONS = {"timm": {"timm_name": "convnext_atto"}}
 # Too slow to run here, and the same code as a smaller one of their family.
 ONLY_SHAPES = {"resnet101", "resnet152", "resnet101_ibn_a", "densenet169", "densenet201"}
+ONLY_SHAPES |= {"resnest101", "solider_swin_small", "solider_swin_base"}
 
 
 def build(name):

@@ -27,9 +27,9 @@ def tower(name, size=SIZE, **options):
     return BACKBONES.build(name, {"image_size": size}, TOWERS[name] | options)
 
 
-def embedder(name="clip_vit_b16", neck_feat="before", **options):
+def embedder(name="clip_vit_b16", test_feat="before", **options):
     backbone = tower(name, **options)
-    head = HEADS.build("ClipNecks", facts_of(backbone), {"neck_feat": neck_feat})
+    head = HEADS.build("ClipNecks", facts_of(backbone), {"test_feat": test_feat})
     return Embedder(backbone, head)
 
 
@@ -60,19 +60,19 @@ def test_three_features_two_necks_and_what_texts_are_compared_with():
     assert widths == necks.widths
 
 
-@pytest.mark.parametrize("neck_feat", ["before", "after"])
-def test_tests_take_the_last_two_before_or_after_their_necks(neck_feat):
-    necks = head(neck_feat=neck_feat).eval()
+@pytest.mark.parametrize("test_feat", ["before", "after"])
+def test_tests_take_the_last_two_before_or_after_their_necks(test_feat):
+    necks = head(test_feat=test_feat).eval()
     for neck in (necks.neck, necks.neck_proj):
         nn.init.constant_(neck.running_mean, 2.0)
     features, embeddings = necks(ROWS)
     assert torch.equal(features, ROWS) and (necks.feature_dim, necks.dim) == (9, 7)
-    shift = 0.0 if neck_feat == "before" else 2.0
+    shift = 0.0 if test_feat == "before" else 2.0
     torch.testing.assert_close(embeddings, ROWS[:, 2:] - shift, rtol=1e-4, atol=1e-4)
 
 
 def test_necks_as_built_may_be_absent_from_a_file():
-    necks = head(neck_feat="after").eval()
+    necks = head(test_feat="after").eval()
     assert necks.passthrough == set(necks.state_dict())
     torch.testing.assert_close(necks(ROWS)[1], ROWS[:, 2:], rtol=1e-4, atol=1e-4)
     model = embedder("clip_rn50")
@@ -92,7 +92,7 @@ def test_a_head_for_clip_wants_clip():
     with pytest.raises(ValueError, match=r"clip_rn50 or clip_vit_b16, or another head"):
         HEADS.build("ClipNecks", {"dim": 8, "pooled": True}, {})
     with pytest.raises(LookupError, match="Did you mean 'before'"):
-        head(neck_feat="befor")
+        head(test_feat="befor")
 
 
 # --- the towers ----------------------------------------------------------------------------------

@@ -184,11 +184,10 @@ def test_a_published_checkpoint_says_what_it_is(name):
     assert found.pixels == (None if name == "RN50" else ([0.5] * 3, [0.5] * 3))
 
 
-@pytest.mark.parametrize(
-    "entry",
-    json.loads((GOLDEN / "text_and_pos.json").read_text())["pos_embed"],
-    ids=lambda entry: entry["id"],
-)
+POSITIONS = json.loads((GOLDEN / "text_and_pos.json").read_text())["pos_embed"]
+
+
+@pytest.mark.parametrize("entry", POSITIONS, ids=lambda entry: entry["id"])
 def test_position_tables(entry):
     """Tables of 14 x 14 for other grids; token 0 stays."""
     shape = literal_eval(entry["recipe"].split("standard_normal(")[1].split(")")[0] + ")")

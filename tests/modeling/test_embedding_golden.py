@@ -21,7 +21,7 @@ MANIFESTS = json.loads(gzip.decompress((GOLDEN / "manifests.json.gz").read_bytes
 ENTRIES = {
     entry["id"]: entry
     for entry in json.loads((GOLDEN / "embeddings.json").read_text())
-    if entry["id"].startswith(("torchreid.osnet_", "ctl.resnet50", "fastreid.bot_"))
+    if entry["id"].startswith(("torchreid.", "ctl.", "fastreid."))
 }
 
 
@@ -33,13 +33,16 @@ def rule_made(manifest: str) -> dict[str, torch.Tensor]:
 def embedder(entry_id: str) -> Embedder:
     toolbox, name = entry_id.split(".")
     options = {"stem_relu": False} if entry_id == "ctl.resnet50" else {}
+    head = {}
     if toolbox == "fastreid":
-        name = {"bot_R50": "resnet50", "bot_R50_ibn": "resnet50_ibn_a"}[name]
-        options = {"stem_ceil": True}
+        options = {"stem_ceil": True, "with_nl": not name.startswith("bot_")}
+        head = {"agw_R50": {"pool_layer": "gem_fixed"}, "sbs_R50_ibn_nl_gem": {"pool_layer": "gem"}}
+        head = head.get(name, {})
+        name = "resnet50_ibn_a" if "ibn" in name else "resnet50"
     backbone = BACKBONES.build(name, {}, options)
     facts = {"dim": backbone.dim, "pooled": backbone.pooled}
-    head = "Linear" if toolbox == "torchreid" else "BNNeck"
-    return Embedder(backbone, HEADS.build(head, facts, {}))
+    neck = "Linear" if toolbox == "torchreid" else "BNNeck"
+    return Embedder(backbone, HEADS.build(neck, facts, head))
 
 
 def assert_close(row: np.ndarray, expected: dict, tolerance: float) -> None:
@@ -58,7 +61,7 @@ def assert_close(row: np.ndarray, expected: dict, tolerance: float) -> None:
 
 
 def test_all_entries_are_here():
-    assert len(ENTRIES) == 10
+    assert len(ENTRIES) == 12
 
 
 @pytest.mark.parametrize("entry_id", ENTRIES)

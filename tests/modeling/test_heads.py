@@ -9,7 +9,8 @@ MAPS = torch.tensor([[[[1.0, 3.0]], [[4.0, 0.0]]], [[[5.0, 5.0]], [[2.0, 2.0]]]]
 MEANS = torch.tensor([[2.0, 2.0], [5.0, 2.0]])
 
 
-PLAIN = sorted(set(HEADS) - {"ClipNecks"})  # which takes three features: see test_clip.py
+# The others take several features side by side: see test_clip.py, test_transreid.py, and below.
+PLAIN = sorted(set(HEADS) - {"ClipNecks", "PartNecks", "MGN"})
 
 
 @pytest.mark.parametrize("name", PLAIN)
@@ -106,3 +107,68 @@ def test_a_tracklet_has_the_mean_features_of_its_frames_before_the_neck():
         embeddings.sign(), torch.stack([embeddings[0].sign(), -embeddings[0].sign()])
     )
     assert features.shape == embeddings.shape == (2, model.dim)
+
+
+def test_bnneck_chooses_what_losses_and_tests_see():
+    """Channel 0 has mean 3.5 and deviation 1.5, channel 1 is constant."""
+    normed = torch.tensor([[-1.0, 0.0], [1.0, 0.0]])
+    for neck_feat, test_feat in (("before", "after"), ("after", "before"), ("after", "after")):
+        head = HEADS["BNNeck"](2, False, neck_feat=neck_feat, test_feat=test_feat)
+        features, tested = head(MAPS)
+        branches = head.branches(features)
+        (metric,), (classified,) = branches["features"], branches["embeddings"]
+        assert torch.allclose(classified, normed, atol=1e-5)
+        assert torch.allclose(metric, MEANS if neck_feat == "before" else normed, atol=1e-5)
+        assert torch.allclose(tested, MEANS if test_feat == "before" else normed, atol=1e-5)
+    with pytest.raises(LookupError, match="Unknown test_feat 'befor'. Did you mean 'before'"):
+        HEADS["BNNeck"](2, False, test_feat="befor")
+
+
+def test_sum_of_mean_and_maximum_and_a_fixed_exponent():
+    def head(pool_layer):
+        return HEADS["Linear"](2, False, pool_layer=pool_layer)
+
+    assert torch.equal(head("avg_max")(MAPS)[0], torch.tensor([[5.0, 6.0], [10.0, 4.0]]))
+    fixed = head("gem_fixed")
+    assert fixed(MAPS)[0][0, 0].item() == pytest.approx(14 ** (1 / 3), rel=1e-5)
+    assert not fixed.state_dict() and not list(fixed.parameters())
+
+
+def mgn(**options):
+    return HEADS["MGN"](6, False, (2, 2, 2), pool_layer="max", embedding_dim=2, **options)
+
+
+def test_mgn_looks_at_stripes_of_three_maps():
+    head = mgn().eval()
+    for part in head.children():
+        if hasattr(part, "projection"):
+            torch.nn.init.eye_(part.projection.weight)
+    maps = torch.zeros(1, 6, 6, 2)
+    maps[:, 0], maps[:, 2], maps[:, 4] = 1.0, 2.0, 3.0  # a channel of each branch
+    maps[0, 3, 5, 0], maps[0, 5, 2, 1] = 7.0, 9.0  # at the feet in branch 2, in the middle in 3
+    rows = head(maps)[0].view(8, 2).tolist()
+    whole = [[1, 0], [2, 7], [3, 9]]
+    assert rows == [*whole, [2, 0], [2, 7], [3, 0], [3, 9], [3, 0]]
+
+
+def test_mgn_has_eight_classifiers_and_five_metrics():
+    head, maps = mgn(neck_feat="before"), torch.rand(4, 6, 6, 2)
+    features, embeddings = head(maps)
+    assert features.shape == embeddings.shape == (4, 16) and head.dim == head.feature_dim == 16
+    branches = head.branches(features)
+    widths = {name: tuple(len(b[0]) for b in found) for name, found in branches.items()}
+    assert widths == head.widths == {"features": (2, 2, 2, 4, 6), "embeddings": (2,) * 8}
+    assert torch.equal(branches["features"][3], features[:, 6:10])  # both halves of branch 2
+    assert torch.equal(torch.cat(branches["embeddings"], 1), embeddings)
+    assert head.shares == {"features": (0.2,) * 5, "embeddings": (0.125,) * 8}
+    after = mgn()
+    both = after.branches(after.features(maps))
+    assert torch.equal(both["features"][0], both["embeddings"][0])
+    assert head.passthrough <= set(head.state_dict())
+
+
+def test_mgn_wants_its_backbone():
+    with pytest.raises(ValueError, match=r"three maps.*choose MODEL\.BACKBONE\.NAME mgn"):
+        HEADS["MGN"](8, False)
+    with pytest.raises(ValueError, match="into thirds, and one of 4 rows falls into 2"):
+        mgn()(torch.rand(2, 6, 4, 2))

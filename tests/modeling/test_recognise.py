@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from reidtools.modeling import Embedder
+from reidtools.modeling.layouts import layout_of, of_objective, translate
 from reidtools.modeling.recognise import named_in, recognise
 from reidtools.registry import BACKBONES, HEADS, TEMPORAL
 
@@ -43,7 +44,7 @@ def bare(backbone, **options):
 def test_every_osnet_of_torchreid_by_its_tensors_alone(manifest):
     found = recognise(listed(manifest))
     name = manifest.removeprefix("torchreid.")
-    assert found == ("torchreid", name, {}, "Linear", {}, (), (), None)
+    assert found == ("torchreid", name, {}, "Linear", {}, (), (), None, "bilinear")
 
 
 def test_there_are_six_of_them():
@@ -57,12 +58,17 @@ def test_there_are_six_of_them():
         ("ctl.resnet50_ibn_a", "resnet50_ibn_a", {}),
         ("fastreid.bot_R50", "resnet50", {"stem_ceil": True}),
         ("fastreid.bot_R50_ibn", "resnet50_ibn_a", {"stem_ceil": True}),
+        ("fastreid.agw_R50", "resnet50", {"stem_ceil": True, "with_nl": True}),
+        ("fastreid.sbs_R50_ibn_nl_gem", "resnet50_ibn_a", {"stem_ceil": True, "with_nl": True}),
     ],
 )
 def test_one_resnet_is_another_in_each_toolbox(manifest, backbone, options):
     found = recognise(listed(manifest))
     assert found.backbone == backbone and found.backbone_options == options
-    assert found.head == "BNNeck" and found.head_options == {}
+    pool = "gem" if "gem" in manifest else "gem_fixed" if "agw" in manifest else "avg"
+    assert found.head == "BNNeck"
+    assert found.head_options == ({} if pool == "avg" else {"pool_layer": pool})
+    assert found.interpolation == ("bicubic" if "fastreid" in manifest else "bilinear")
     assert "No tensor tells LAST_STRIDE 1, STEM_RELU" in str(found)
 
 
@@ -87,7 +93,23 @@ def test_a_file_of_ours_without_its_config():
         "BNNeck",
         {"embedding_dim": 64, "pool_layer": "gem"},
     )
-    assert recognise(built("resnet18")).backbone_options == {}
+    assert recognise(built("resnet18", "BNNeck")).backbone_options == {}
+
+
+def test_a_resnet_alone_may_be_fastreid_s_or_ours():
+    """A head without tensors leaves no trace, and the stems of both differ."""
+    alone = built("resnet18")
+    with pytest.raises(
+        ValueError,
+        match=r"a\.pth has a resnet18 and nothing .*STEM_CEIL True.*"
+        r"MODEL\.WEIGHTS_FORMAT FastReID or reidtools",
+    ):
+        recognise(alone, "a.pth")
+    assert recognise(alone, format="reidtools").backbone_options == {}
+    assert recognise(alone, format="fastreid").backbone_options == {"stem_ceil": True}
+    assert recognise(built("osnet_x0_5")).backbone == "osnet_x0_5"  # the same in both
+    with pytest.raises(LookupError, match="Did you mean 'FastReID'"):
+        recognise(alone, format="fastreit")
 
 
 def test_an_osnet_that_ends_in_maps_has_no_fc():
@@ -156,16 +178,59 @@ def test_a_vit_of_timm_is_ours():
     assert recognise(plain).backbone == recognise(state).backbone == "vit_small_patch16"
 
 
-@pytest.mark.parametrize("manifest", ["fastreid.agw_R50", "fastreid.sbs_R50_ibn_nl_gem"])
-def test_non_local_blocks_are_refused(manifest):
-    with pytest.raises(ValueError, match="non-local blocks.*nothing of the file is loaded"):
-        recognise(listed(manifest), "resnet50.pth")
+def test_resnets_of_the_strong_baseline_have_no_relu_in_their_stem():
+    state = built("resnet50", "BNNeck")
+    rename = {"backbone.": "base.", "heads.neck.": "bottleneck."}
+    for ours, theirs in rename.items():
+        state = {name.replace(ours, theirs): tensor for name, tensor in state.items()}
+    found = recognise(state | {"classifier.weight": torch.empty(751, 2048, device="meta")})
+    assert (found.layout, found.backbone, found.head) == ("strong-baseline", "resnet50", "BNNeck")
+    assert found.backbone_options == {"stem_relu": False}
 
 
-@pytest.mark.parametrize("manifest", ["transreid.vit_base"])
-def test_other_toolboxes_are_none_of_ours(manifest):
+def in_fastreid_s_words(state):
+    """The state dict of an MGN of ours as FastReID would have it."""
+    trunk = {"conv1": 0, "bn1": 1, "layer1": 4, "layer2": 5, "layer3.0": 6}
+    pairs = {f"backbone.whole.{ours}.": f"backbone.{theirs}." for ours, theirs in trunk.items()}
+    for branch in ("b1", "b2", "b3"):
+        pairs |= {f"backbone.{branch}.layer{3 + i}.": f"{branch}.{i}." for i in range(2)}
+    for part in ("b1", "b2", "b3", "b21", "b22", "b31", "b32", "b33"):
+        names = {"projection": "bottleneck.0", "neck": "bottleneck.1", "pool": "pool_layer"}
+        pairs |= {f"heads.{part}.{o}.": f"{part}_head.{t}." for o, t in names.items()}
+    found = {}
+    for name, tensor in state.items():
+        ours, theirs = next(pair for pair in pairs.items() if name.startswith(pair[0]))
+        found[name.replace(ours, theirs)] = tensor
+    return found | {"b21_head.weight": torch.empty(751, 256, device="meta")}
+
+
+def test_mgn_of_fastreid():
+    with torch.device("meta"):
+        body = BACKBONES["mgn"](base="resnet50_ibn_a", stem_ceil=True)
+        state = Embedder(body, HEADS["MGN"](body.dim, False, body.parts)).state_dict()
+    theirs = in_fastreid_s_words(state)
+    found = recognise(theirs, "market_mgn_R50-ibn.pth")
+    assert (found.layout, found.backbone, found.head) == ("FastReID", "mgn", "MGN")
+    assert found.backbone_options == {"base": "resnet50_ibn_a", "stem_ceil": True}
+    assert found.head_options == {}
+    translated = {translate(k, t, layout_of(theirs), body.adapt)[0] for k, t in theirs.items()}
+    assert translated == {*state, "b21_head.weight"}
+
+
+def test_the_classifiers_of_a_file_by_their_branches():
+    theirs = {f"b{i}_head.weight": torch.full((3, 2), float(i)) for i in (1, 22, 33)}
+    found = of_objective(theirs, layout_of(theirs | {"b1_head.bottleneck.1.bias": torch.zeros(1)}))
+    assert {name: int(tensor[0, 0]) for name, tensor in found.items()} == {
+        "CrossEntropyLoss.0.classifier.weight": 1,
+        "CrossEntropyLoss.4.classifier.weight": 22,
+        "CrossEntropyLoss.7.classifier.weight": 33,
+    }
+
+
+def test_a_network_that_is_not_here():
+    state = {f"base.layer{i}.conv9.weight": torch.empty(3, device="meta") for i in range(4)}
     with pytest.raises(ValueError, match=r"fill no network here whole.*MODEL\.BACKBONE\.NAME"):
-        recognise(listed(manifest), "vit_base_patch16.pth")
+        recognise(state, "other.pth")
 
 
 def test_what_is_too_much_or_too_little_is_no_network():

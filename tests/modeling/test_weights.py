@@ -243,20 +243,30 @@ def test_two_tensors_for_one_place_are_not_both_taken():
 
 
 @pytest.mark.parametrize(
-    ("name", "why"),
-    [
-        ("backbone.NL_2.0.g.weight", "non-local blocks"),
-        ("backbone.layer1.0.se.fc.0.weight", "squeeze-and-excitation"),
-        ("heads.pool_layer.p", "a pooling with a learned exponent"),
-    ],
+    "name",
+    ["backbone.NL_2.0.g.weight", "backbone.layer1.0.se.fc.0.weight", "heads.pool_layer.p"],
 )
-def test_what_no_network_here_has_is_never_left_out_in_silence(name, why):
-    model = maps_embedder()
-    before = model.heads.neck.running_var.clone()
-    state = fastreid_state() | {name: torch.ones(1), "heads.bottleneck.0.running_var": before + 1}
-    with pytest.raises(ValueError, match=f"{why}.*{name}.*nothing of the file is loaded. Use"):
-        fit(model, state)
-    assert torch.equal(model.heads.neck.running_var, before)
+def test_a_part_that_the_model_lacks_is_never_left_out_in_silence(name):
+    report = fit(maps_embedder(), fastreid_state() | {name: torch.ones(1)})
+    assert report.unused == [name] and not report.complete
+
+
+def test_copies_fill_what_nothing_else_fills():
+    """The branches of MGN begin as copies of the end of a ResNet."""
+    model = BACKBONES["mgn"]()
+    state = BACKBONES["resnet50"]().state_dict()
+    report = fit(model, state | {"fc.weight": torch.zeros(1000, 2048)})
+    assert report.complete and report.layout == "torchvision"
+    for branch in (model.b1, model.b2, model.b3):
+        ours = branch["layer3"][4].conv3.weight, branch["layer4"][2].conv3.weight
+        theirs = state["layer3.5.conv3.weight"], state["layer4.2.conv3.weight"]
+        assert all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True))
+    with torch.no_grad():
+        model.b2["layer4"][2].conv3.weight.zero_()
+    own = model.state_dict()
+    again = BACKBONES["mgn"]()
+    assert fit(again, {f"backbone.{name}": tensor for name, tensor in own.items()}).complete
+    assert not again.b2["layer4"][2].conv3.weight.any() and again.b1["layer4"][2].conv3.weight.any()
 
 
 def test_layers_between_a_resnet_and_its_embedding_are_no_classifier():

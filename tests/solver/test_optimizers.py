@@ -205,3 +205,25 @@ def test_mistakes_are_refused_with_the_cure():
         make_optimizer(parts(), base_lr=0.0)
     with pytest.raises(ValueError, match="momentum above 0"):
         make_optimizer(parts(), opt="SGD", nesterov=True, momentum=0.0)
+
+
+@pytest.mark.parametrize("opt", OPTIMIZERS)
+def test_some_weights_may_begin_later_than_others(opt):
+    """What is frozen at first then moves as it would in an optimizer of its own."""
+    modules = parts()
+    late = modules["embedder"].backbone[0].weight
+    optimizer = make_optimizer(modules, opt=opt, base_lr=0.1)
+    alone = nn.Linear(3, 4)
+    alone.weight.data.copy_(late.data)
+    own = make_optimizer({"embedder": nn.ModuleDict({"backbone": alone})}, opt=opt, base_lr=0.1)
+    for step in range(4):
+        for weight in (w for group in optimizer.param_groups for w in group["params"]):
+            weight.grad = torch.ones_like(weight) if weight is not late or step >= 2 else None
+        alone.weight.grad = late.grad
+        before = late.detach().clone()
+        optimizer.step()
+        if step < 2:
+            assert torch.equal(late, before)
+        else:
+            own.step()
+            assert torch.equal(late, alone.weight)

@@ -199,36 +199,23 @@ def test_clip_reid_stage_two_on_paper(base, factor, steps, at, expected):
     assert [lr(e) for e in at] == close(expected)
 
 
-@pytest.mark.parametrize("network", ["RN50", "ViT-B-16"])
-def test_clip_reid_stage_one(network):
-    entry = GOLDEN[f"clipreid.lr.stage1.{network}"]
-    params, expected = entry["params"], entry["expect"]["lr"]
-    factor = params["WARMUP_LR_INIT"] / params["BASE_LR"]
-    lr = curve(params["BASE_LR"], params["MAX_EPOCHS"], warmup_factor=factor, **STAGE1)
-    assert epochs(lr, 1, len(expected)) == close(expected)  # that project's epochs count from 1
+CLIP_REID = [f"clipreid.lr.stage{stage}.{net}" for stage in (1, 2) for net in ("RN50", "ViT-B-16")]
+TRANSREID = "transreid.lr.cosine.base0.008_E120"
+TORCHREID = {
+    "torchreid.lr.multi_step": {"steps": (20, 40)},
+    "torchreid.lr.single_step": {"steps": (60, 120)},
+    "torchreid.lr.cosine": {"sched": "CosineAnnealingLR", "eta_min_lr": 0.0},
+}
+CENTROIDS_REID = "ctl.lr.multistep_warmup"
+FASTREID = [f"fastreid.lr.{name}.ipe{count}" for name in ("bot", "sbs") for count in (130, 202)]
+GOLDEN_IDS = [*CLIP_REID, TRANSREID, *TORCHREID, CENTROIDS_REID, *FASTREID]
 
 
-@pytest.mark.parametrize("network", ["RN50", "ViT-B-16"])
-def test_clip_reid_stage_two(network):
-    entry = GOLDEN[f"clipreid.lr.stage2.{network}"]
-    params, expected = entry["params"], entry["expect"]["lr"]
-    lr = curve(
-        params["BASE_LR"],
-        params["MAX_EPOCHS"],
-        steps=params["STEPS"],
-        gamma=params["GAMMA"],
-        warmup_epochs=params["WARMUP_ITERS"],  # epochs, in spite of its name
-        warmup_factor=params["WARMUP_FACTOR"],
-    )
-    assert epochs(lr, 1, len(expected)) == close(expected)
-
-
-def clip_reid(stage, network):
+def clip_reid(name):
     """The options of a golden entry of CLIP-ReID, and the rate in each of its epochs."""
-    entry = GOLDEN[f"clipreid.lr.stage{stage}.{network}"]
-    params, expected = entry["params"], entry["expect"]["lr"]
+    params, expected = GOLDEN[name]["params"], GOLDEN[name]["expect"]["lr"]
     options = {"base_lr": params["BASE_LR"], "max_epoch": params["MAX_EPOCHS"]}
-    if stage == 1:
+    if "stage1" in name:
         factor = params["WARMUP_LR_INIT"] / params["BASE_LR"]
         return options | STAGE1 | {"warmup_factor": factor}, expected
     options |= {"steps": params["STEPS"], "gamma": params["GAMMA"]}
@@ -236,11 +223,16 @@ def clip_reid(stage, network):
     return options | {"warmup_factor": params["WARMUP_FACTOR"]}, expected
 
 
+@pytest.mark.parametrize("name", CLIP_REID)
+def test_clip_reid(name):
+    options, expected = clip_reid(name)
+    assert epochs(curve(**options), 1, len(expected)) == close(expected)  # they count from 1
+
+
 @pytest.mark.parametrize("per_epoch", [1, 3])
-@pytest.mark.parametrize("network", ["RN50", "ViT-B-16"])
-@pytest.mark.parametrize("stage", [1, 2])
-def test_whole_runs_of_clip_reid_whose_first_epoch_is_number_1(stage, network, per_epoch):
-    options, expected = clip_reid(stage, network)
+@pytest.mark.parametrize("name", CLIP_REID)
+def test_whole_runs_of_clip_reid_whose_first_epoch_is_number_1(name, per_epoch):
+    options, expected = clip_reid(name)
     lr = curve(iterations_per_epoch=per_epoch, first_epoch=1, **options)
     assert len(expected) == options["max_epoch"]
     assert epochs(lr, 0, len(expected), per_epoch) == close(expected)
@@ -255,8 +247,7 @@ def test_the_first_epoch_is_never_at_the_foot_of_a_warm_up_by_epochs():
 
 
 def test_transreid():
-    entry = GOLDEN["transreid.lr.cosine.base0.008_E120"]
-    expected = entry["expect"]["lr"]
+    expected = GOLDEN[TRANSREID]["expect"]["lr"]
     lr = curve(
         0.008,
         120,
@@ -268,32 +259,24 @@ def test_transreid():
     assert epochs(lr, 1, len(expected)) == close(expected)
 
 
-@pytest.mark.parametrize(
-    ("name", "options"),
-    [
-        ("multi_step", {"steps": (20, 40)}),
-        ("single_step", {"steps": (60, 120)}),
-        ("cosine", {"sched": "CosineAnnealingLR", "eta_min_lr": 0.0}),
-    ],
-)
-def test_torchreid(name, options):
-    entry = GOLDEN[f"torchreid.lr.{name}"]
+@pytest.mark.parametrize("name", TORCHREID)
+def test_torchreid(name):
+    entry, options = GOLDEN[name], TORCHREID[name]
     expected = entry["expect"]["lr"]
     lr = curve(entry["params"]["lr"], entry["params"]["epochs"], **options)
     assert epochs(lr, 0, len(expected)) == close(expected)
 
 
 def test_centroids_reid():
-    entry = GOLDEN["ctl.lr.multistep_warmup"]
-    expected = entry["expect"]["lr"]
+    expected = GOLDEN[CENTROIDS_REID]["expect"]["lr"]
     # base * (e + 1) / 10 for ten epochs is a rise from a tenth that is over after nine.
     lr = curve(3.5e-4, 120, steps=(40, 70), warmup_epochs=9, warmup_factor=0.1)
     assert epochs(lr, 0, len(expected)) == close(expected)
 
 
-@pytest.mark.parametrize("name", ["bot.ipe130", "bot.ipe202", "sbs.ipe130", "sbs.ipe202"])
+@pytest.mark.parametrize("name", FASTREID)
 def test_fastreid_counts_from_the_end_of_the_warm_up(name):
-    entry = GOLDEN[f"fastreid.lr.{name}"]
+    entry = GOLDEN[name]
     params, per_epoch = entry["params"], entry["params"]["iters_per_epoch"]
     lr = curve(
         params["BASE_LR"],

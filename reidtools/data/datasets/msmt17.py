@@ -18,27 +18,41 @@ def msmt17(root: str | Path, *, with_val: bool = False) -> Splits:
     """MSMT17: 4,101 people, 15 cameras, 126,441 boxes (Wei et al., CVPR 2018, arXiv:1711.08565).
 
     Looked for in `root` as ``MSMT17_V1``, ``MSMT17_V2``, ``MSMT17`` or ``msmt17``, then in `root`
-    itself, either with its ``list_*.txt`` files or in Market-1501's folders; the log says which,
-    because figures of V1 and V2 (faces masked) differ. Train and test number their people
-    separately. `with_val` trains on ``list_val.txt`` too, as TransReID does.
+    itself, either with its ``list_*.txt`` files or in Market-1501's folders. Train and test number
+    their people separately. `with_val` trains on ``list_val.txt`` too, as TransReID, SOLIDER and
+    CLIP-ReID do (32,621 pictures); FastReID and torchreid do not (30,248). The log says which
+    version and which lists were read, because figures of V1 and V2 (faces masked) differ, and so do
+    those of either list. Folders do not tell: theirs is what somebody put there. Without
+    ``list_val.txt`` `with_val` is a `FileNotFoundError`.
     https://www.pkuvmc.com/dataset.html
     """
     names = ("MSMT17_V1", "MSMT17_V2", "MSMT17", "msmt17")
     home = find_home("msmt17", root, names, ("list_train.txt", FOLDERS[0]))
-    LOG.info("msmt17 is read from %s", home)
     if (home / "list_train.txt").is_file():
         return _read_lists(home, with_val)
     if with_val:
-        raise ValueError(
+        raise FileNotFoundError(
             f"{home} has no list_val.txt, so there is nothing to add to train: leave WITH_VAL "
             "False, or use the release with list_*.txt files."
         )
+    LOG.info(
+        "msmt17 is read from %s: its folders do not tell whether they are of V1 or V2, nor whether "
+        "%s has the people of list_val.txt as well",
+        home,
+        FOLDERS[0],
+    )
     return Splits(*(read_names(home / folder) for folder in FOLDERS))
 
 
 def _read_lists(home: Path, with_val: bool) -> Splits:
     masked = (home / "mask_train_v2").is_dir()
     train, test = ("mask_train_v2", "mask_test_v2") if masked else ("train", "test")
+    LOG.info(
+        "msmt17 is read from %s: %s, training on %s",
+        home,
+        "V2 (faces masked)" if masked else "V1",
+        "list_train.txt and list_val.txt" if with_val else "list_train.txt without list_val.txt",
+    )
     extra = _read_list(home / "list_val.txt", train) if with_val else []
     return Splits(
         _read_list(home / "list_train.txt", train) + extra,

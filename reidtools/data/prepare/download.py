@@ -1,16 +1,15 @@
 """Datasets fetched from where their authors put them: whole, checked, or not at all."""
 
 import shutil
-import sys
 import tempfile
-import textwrap
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from reidtools.data.prepare.archives import unpack
-from reidtools.files import sha256_of, writing_into
+from reidtools.fetching import check_sum, fetch
+from reidtools.files import writing_into
 from reidtools.registry import unknown
 
 
@@ -108,7 +107,7 @@ def fetch_dataset(
         raise _ask(name, source, root)
     with writing_into(root, "--root"), _workplace(root, source.folder) as work:
         archive = _local(file) if file else _fetch(name, source, work)
-        _check_sum(archive, source.sha256)
+        check_sum(archive, source.sha256)
         unpacked = work / "unpacked"
         unpacked.mkdir()
         unpack(archive, unpacked)
@@ -214,37 +213,8 @@ def _local(file: str | Path) -> Path:
 def _fetch(name: str, source: Source, work: Path) -> Path:
     """Download the archive into `work`; its name is for people, what it is shows later."""
     path = work / f"{source.folder}.download"
-    quiet = not sys.stderr.isatty()
-    try:
-        if source.id:
-            import gdown
-
-            gdown.download(id=source.id, output=str(path), quiet=quiet)
-        else:
-            from torch.hub import download_url_to_file
-
-            download_url_to_file(source.url, str(path), progress=not quiet)
-        if not path.is_file():
-            raise OSError("nothing came")
-    except Exception as error:  # each downloader has errors of its own
-        why = textwrap.shorten(str(error) or type(error).__name__, 200, placeholder=" …")
-        where = source.url or f"https://drive.google.com/file/d/{source.id}/view"
-        raise OSError(
-            f"{name} could not be downloaded ({why.rstrip('.')}). Check the connection, or "
-            f"download {where} in a browser and give the file with --file."
-        ) from error
+    fetch(path, name, url=source.url, drive_id=source.id, cure="give it with --file")
     return path
-
-
-def _check_sum(archive: Path, wanted: str) -> None:
-    if not wanted:
-        return
-    found = sha256_of(archive)
-    if found != wanted:
-        raise ValueError(
-            f"{archive.name} has the SHA-256 {found}, not {wanted}: it is cut short, "
-            "or another version. Download it again, or give the sum of that version."
-        )
 
 
 def _home(unpacked: Path, source: Source, archive: str) -> Path:

@@ -8,9 +8,33 @@ Every backbone is a module with these attributes:
 - `by_camera`, only where it is True: the module takes camids (B,) besides pictures;
 - `fetch()`: downloads its published ImageNet state dict, without the classifier;
 - `adapt(name, tensor)`, only where published files differ from the module: the name and tensor
-  that fit the module, for one entry of such a file.
+  that fit the module, for one entry of such a file;
+- `copies(name)`, only where parts of the module begin as copies of one part of published files:
+  their names, for the adapted name of an entry of such a file.
 """
 
-from reidtools.modeling.backbones import clip, densenet, osnet, resnet, timm_models, vit
+from reidtools.modeling.backbones import (
+    clip,
+    densenet,
+    mgn,
+    osnet,
+    resnest,
+    resnet,
+    solider,
+    timm_models,
+    transreid,
+    vit,
+)
 
-__all__ = ["clip", "densenet", "osnet", "resnet", "timm_models", "vit"]
+__all__ = [
+    "clip",
+    "densenet",
+    "mgn",
+    "osnet",
+    "resnest",
+    "resnet",
+    "solider",
+    "timm_models",
+    "transreid",
+    "vit",
+]

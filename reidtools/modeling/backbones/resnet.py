@@ -1,7 +1,12 @@
-"""ResNet (He et al., 2016, arXiv:1512.03385) and IBN-Net-a (Pan et al., 2018, arXiv:1807.09441).
+"""ResNet (He et al., 2016, arXiv:1512.03385) and IBN-Net-a (Pan et al., 2018, arXiv:1807.09441),
+with non-local and squeeze-and-excitation blocks if asked for.
 
-Names in the state dict are torchvision's and, for IBN, those of the published IBN-Net weights.
+Names in the state dict are torchvision's, for IBN those of the published IBN-Net weights, and for
+the two kinds of blocks FastReID's.
 """
+
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +21,8 @@ WEIGHTS = {
     "resnet50": f"{TORCHVISION}/resnet50-0676ba61.pth",
     "resnet101": f"{TORCHVISION}/resnet101-63fe2227.pth",
     "resnet152": f"{TORCHVISION}/resnet152-394f9c45.pth",
+    "resnet18_ibn_a": f"{IBN_NET}/resnet18_ibn_a-2f571257.pth",
+    "resnet34_ibn_a": f"{IBN_NET}/resnet34_ibn_a-94bc1577.pth",
     "resnet50_ibn_a": f"{IBN_NET}/resnet50_ibn_a-d9d0bb7b.pth",
     "resnet101_ibn_a": f"{IBN_NET}/resnet101_ibn_a-59ea0ac6.pth",
 }
@@ -42,23 +49,62 @@ def shortcut(inputs: int, outputs: int, stride: int) -> nn.Sequential | None:
     return nn.Sequential(conv, nn.BatchNorm2d(outputs))
 
 
+class SqueezeExcite(nn.Module):
+    """Channels weighted by what their means say; (B, C, h, w) -> the same (Hu et al., 2018,
+    arXiv:1709.01507)."""
+
+    def __init__(self, channels: int, reduction: int = 16):
+        super().__init__()
+        self.fc = nn.Sequential(
+            nn.Linear(channels, channels // reduction, bias=False),
+            nn.ReLU(inplace=True),
+            nn.Linear(channels // reduction, channels, bias=False),
+            nn.Sigmoid(),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.fc(x.mean((2, 3)))[:, :, None, None]
+
+
+class NonLocal(nn.Module):
+    """Every position gets what all others have, by their similarity; (B, C, h, w) -> the same.
+
+    Without a softmax, and through a single channel, as AGW (arXiv:2001.04193) and FastReID have the
+    block of Wang et al., 2018 (arXiv:1711.07971). It begins as the identity.
+    """
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.g, self.theta, self.phi = (nn.Conv2d(channels, 1, 1) for _ in range(3))
+        self.W = nn.Sequential(nn.Conv2d(1, channels, 1), nn.BatchNorm2d(channels))
+        for start in self.W[1].parameters():
+            nn.init.zeros_(start)
+
+    def forward(self, x: Tensor) -> Tensor:
+        values, keys, queries = (part(x).flatten(2) for part in (self.g, self.phi, self.theta))
+        # (theta^T phi) g / N of single channels: the product of phi and g is one number a picture.
+        seen = queries * (keys * values).mean(2, keepdim=True)  # (B, 1, h * w)
+        return x + self.W(seen.unflatten(2, x.shape[2:]))
+
+
 class BasicBlock(nn.Module):
     """Two 3x3 convolutions and a shortcut: the block of ResNet-18 and -34."""
 
     expansion = 1
 
-    def __init__(self, inputs: int, width: int, stride: int, ibn: bool):
+    def __init__(self, inputs: int, width: int, stride: int, ibn: bool, se: bool):
         super().__init__()
         self.conv1 = nn.Conv2d(inputs, width, 3, stride, padding=1, bias=False)
         self.bn1 = IBN(width) if ibn else nn.BatchNorm2d(width)
         self.conv2 = nn.Conv2d(width, width, 3, padding=1, bias=False)
         self.bn2 = nn.BatchNorm2d(width)
+        self.se = SqueezeExcite(width) if se else nn.Identity()
         self.relu = nn.ReLU(inplace=True)
         self.downsample = shortcut(inputs, width, stride)
 
     def forward(self, x: Tensor) -> Tensor:
         out = self.relu(self.bn1(self.conv1(x)))
-        out = self.bn2(self.conv2(out))
+        out = self.se(self.bn2(self.conv2(out)))
         return self.relu(out + (x if self.downsample is None else self.downsample(x)))
 
 
@@ -67,7 +113,7 @@ class Bottleneck(nn.Module):
 
     expansion = 4
 
-    def __init__(self, inputs: int, width: int, stride: int, ibn: bool):
+    def __init__(self, inputs: int, width: int, stride: int, ibn: bool, se: bool):
         super().__init__()
         outputs = width * self.expansion
         self.conv1 = nn.Conv2d(inputs, width, 1, bias=False)
@@ -76,13 +122,14 @@ class Bottleneck(nn.Module):
         self.bn2 = nn.BatchNorm2d(width)
         self.conv3 = nn.Conv2d(width, outputs, 1, bias=False)
         self.bn3 = nn.BatchNorm2d(outputs)
+        self.se = SqueezeExcite(outputs) if se else nn.Identity()
         self.relu = nn.ReLU(inplace=True)
         self.downsample = shortcut(inputs, outputs, stride)
 
     def forward(self, x: Tensor) -> Tensor:
         out = self.relu(self.bn1(self.conv1(x)))
         out = self.relu(self.bn2(self.conv2(out)))
-        out = self.bn3(self.conv3(out))
+        out = self.se(self.bn3(self.conv3(out)))
         return self.relu(out + (x if self.downsample is None else self.downsample(x)))
 
 
@@ -93,6 +140,8 @@ BLOCKS = {
     "resnet101": (Bottleneck, (3, 4, 23, 3)),
     "resnet152": (Bottleneck, (3, 8, 36, 3)),
 }
+# How many of the last blocks of layers 2 and 3 a non-local block follows, as in FastReID.
+NON_LOCAL = {"resnet50": (2, 3), "resnet101": (2, 9), "resnet152": (2, 9)}
 
 
 class ResNet(nn.Module):
@@ -105,6 +154,8 @@ class ResNet(nn.Module):
             centroids-reid have none in their plain ResNets, so their weights want False.
         stem_ceil: the max-pool of the stem rounds its size up instead of padding the map, as in
             FastReID, so FastReID's weights want True. Maps keep their size where 4 divides a side.
+        with_se: a squeeze-and-excitation block at the end of every block.
+        with_nl: non-local blocks in layers 2 and 3, as AGW and SBS have.
         frozen_layers: how many of layer 1..4 stay, with the stem, as they were loaded: no
             gradients, and batch norms that keep their statistics. 0 freezes nothing.
     """
@@ -112,7 +163,15 @@ class ResNet(nn.Module):
     pooled = False
 
     def __init__(
-        self, name: str, last_stride: int, stem_relu: bool, stem_ceil: bool, frozen_layers: int
+        self,
+        name: str,
+        *,
+        last_stride: int = 1,
+        stem_relu: bool = True,
+        stem_ceil: bool = False,
+        with_se: bool = False,
+        with_nl: bool = False,
+        frozen_layers: int = 0,
     ):
         super().__init__()
         if last_stride not in (1, 2):
@@ -122,35 +181,50 @@ class ResNet(nn.Module):
                 f"FROZEN_LAYERS of {name} is {frozen_layers}, but there are 4 layers; "
                 "set it to 0 (nothing is frozen) … 4 (everything is)."
             )
+        depth, ibn = name.removesuffix("_ibn_a"), name.endswith("_ibn_a")
+        if with_nl and depth not in NON_LOCAL:
+            raise ValueError(
+                f"WITH_NL is for {', '.join(NON_LOCAL)}, with or without _ibn_a, and not for "
+                f"{name}; set it to False, or choose one of them."
+            )
         self.name, self.stem_relu, self.frozen_layers = name, stem_relu, frozen_layers
-        block, counts = BLOCKS[name.removesuffix("_ibn_a")]
-        ibn = name.endswith("_ibn_a")
+        block, counts = BLOCKS[depth]
         self.conv1 = nn.Conv2d(3, 64, 7, 2, padding=3, bias=False)
         self.bn1 = nn.BatchNorm2d(64)
         self.relu = nn.ReLU(inplace=True)
         self.maxpool = nn.MaxPool2d(3, 2, padding=0 if stem_ceil else 1, ceil_mode=stem_ceil)
         self.dim = 64
-        self.layer1 = self._layer(block, 64, counts[0], 1, ibn)
-        self.layer2 = self._layer(block, 128, counts[1], 2, ibn)
-        self.layer3 = self._layer(block, 256, counts[2], 2, ibn)
-        self.layer4 = self._layer(block, 512, counts[3], last_stride, False)
+        self.layer1 = self._layer(block, 64, counts[0], 1, ibn, with_se)
+        self.layer2 = self._layer(block, 128, counts[1], 2, ibn, with_se)
+        self.layer3 = self._layer(block, 256, counts[2], 2, ibn, with_se)
+        self.layer4 = self._layer(block, 512, counts[3], last_stride, False, with_se)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        # After the other weights, so that their start is the same with and without.
+        few = NON_LOCAL[depth] if with_nl else (0, 0)
+        self.NL_2 = nn.ModuleList(NonLocal(128 * block.expansion) for _ in range(few[0]))
+        self.NL_3 = nn.ModuleList(NonLocal(256 * block.expansion) for _ in range(few[1]))
         for module in self._frozen():
             module.requires_grad_(False)
 
-    def _layer(self, block: type, width: int, count: int, stride: int, ibn: bool) -> nn.Sequential:
+    def _layer(
+        self, block: type, width: int, count: int, stride: int, ibn: bool, se: bool
+    ) -> nn.Sequential:
         blocks = []
         for index in range(count):
-            blocks.append(block(self.dim, width, stride if index == 0 else 1, ibn))
+            blocks.append(block(self.dim, width, stride if index == 0 else 1, ibn, se))
             self.dim = width * block.expansion
         return nn.Sequential(*blocks)
 
     def _frozen(self) -> list[nn.Module]:
-        layers = [self.layer1, self.layer2, self.layer3, self.layer4]
-        stem = [self.conv1, self.bn1] if self.frozen_layers else []
-        return stem + layers[: self.frozen_layers]
+        if not self.frozen_layers:
+            return []
+        frozen = [self.conv1, self.bn1]
+        for number in range(1, self.frozen_layers + 1):
+            names = f"layer{number}", f"NL_{number}"
+            frozen += [getattr(self, name) for name in names if hasattr(self, name)]
+        return frozen
 
     def train(self, mode: bool = True) -> "ResNet":
         """As for every module, but the frozen layers stay in evaluation mode."""
@@ -162,7 +236,8 @@ class ResNet(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         x = self.bn1(self.conv1(images))
         x = self.maxpool(self.relu(x) if self.stem_relu else x)
-        return self.layer4(self.layer3(self.layer2(self.layer1(x))))
+        x = _with_last(self.layer2, self.NL_2, self.layer1(x))
+        return self.layer4(_with_last(self.layer3, self.NL_3, x))
 
     def fetch(self) -> dict[str, Tensor]:
         """The published ImageNet weights: torchvision's IMAGENET1K_V1 or IBN-Net's."""
@@ -174,85 +249,55 @@ class ResNet(nn.Module):
         return {key: tensor for key, tensor in state.items() if not key.startswith("fc.")}
 
 
-@BACKBONES
-def resnet18(
-    *,
-    last_stride: int = 1,
-    stem_relu: bool = True,
-    stem_ceil: bool = False,
-    frozen_layers: int = 0,
-) -> ResNet:
-    """ResNet-18, 512-d maps; options: see `ResNet`. arXiv:1512.03385"""
-    return ResNet("resnet18", last_stride, stem_relu, stem_ceil, frozen_layers)
+def _with_last(blocks: Sequence[nn.Module], extra: Sequence[nn.Module], x: Tensor) -> Tensor:
+    """Run `blocks`, each of the last ones followed by one of `extra`."""
+    before = len(blocks) - len(extra)
+    for place, block in enumerate(blocks):
+        x = block(x)
+        if place >= before:
+            x = extra[place - before](x)
+    return x
 
 
-@BACKBONES
-def resnet34(
-    *,
-    last_stride: int = 1,
-    stem_relu: bool = True,
-    stem_ceil: bool = False,
-    frozen_layers: int = 0,
-) -> ResNet:
-    """ResNet-34, 512-d maps; options: see `ResNet`. arXiv:1512.03385"""
-    return ResNet("resnet34", last_stride, stem_relu, stem_ceil, frozen_layers)
+def _options_of(entries: Mapping[str, Tensor]) -> dict[str, Any]:
+    """The options that the tensors of a file tell; what `recognise` asks."""
+    return {
+        "with_se": any(".se.fc." in name for name in entries),
+        "with_nl": any(name.startswith("NL_") for name in entries),
+    }
 
 
-@BACKBONES
-def resnet50(
-    *,
-    last_stride: int = 1,
-    stem_relu: bool = True,
-    stem_ceil: bool = False,
-    frozen_layers: int = 0,
-) -> ResNet:
-    """ResNet-50, 2048-d maps; options: see `ResNet`. arXiv:1512.03385"""
-    return ResNet("resnet50", last_stride, stem_relu, stem_ceil, frozen_layers)
+def _register(name: str) -> None:
+    """One maker a depth: a signature is a schema, and theirs are all alike."""
+
+    def make(
+        *,
+        last_stride: int = 1,
+        stem_relu: bool = True,
+        stem_ceil: bool = False,
+        with_se: bool = False,
+        with_nl: bool = False,
+        frozen_layers: int = 0,
+    ) -> ResNet:
+        return ResNet(
+            name,
+            last_stride=last_stride,
+            stem_relu=stem_relu,
+            stem_ceil=stem_ceil,
+            with_se=with_se,
+            with_nl=with_nl,
+            frozen_layers=frozen_layers,
+        )
+
+    depth, ibn = name.removeprefix("resnet").removesuffix("_ibn_a"), name.endswith("_ibn_a")
+    dim = 512 * BLOCKS[f"resnet{depth}"][0].expansion
+    what = " with instance norm in layers 1-3" if ibn else ""
+    paper = "1807.09441" if ibn else "1512.03385"
+    make.__name__ = make.__qualname__ = name
+    make.__doc__ = f"ResNet-{depth}{what}, {dim}-d maps; options: see `ResNet`. arXiv:{paper}"
+    make.options_of = _options_of
+    BACKBONES(make)
 
 
-@BACKBONES
-def resnet101(
-    *,
-    last_stride: int = 1,
-    stem_relu: bool = True,
-    stem_ceil: bool = False,
-    frozen_layers: int = 0,
-) -> ResNet:
-    """ResNet-101, 2048-d maps; options: see `ResNet`. arXiv:1512.03385"""
-    return ResNet("resnet101", last_stride, stem_relu, stem_ceil, frozen_layers)
-
-
-@BACKBONES
-def resnet152(
-    *,
-    last_stride: int = 1,
-    stem_relu: bool = True,
-    stem_ceil: bool = False,
-    frozen_layers: int = 0,
-) -> ResNet:
-    """ResNet-152, 2048-d maps; options: see `ResNet`. arXiv:1512.03385"""
-    return ResNet("resnet152", last_stride, stem_relu, stem_ceil, frozen_layers)
-
-
-@BACKBONES
-def resnet50_ibn_a(
-    *,
-    last_stride: int = 1,
-    stem_relu: bool = True,
-    stem_ceil: bool = False,
-    frozen_layers: int = 0,
-) -> ResNet:
-    """ResNet-50 with instance norm in layers 1-3, 2048-d maps. arXiv:1807.09441"""
-    return ResNet("resnet50_ibn_a", last_stride, stem_relu, stem_ceil, frozen_layers)
-
-
-@BACKBONES
-def resnet101_ibn_a(
-    *,
-    last_stride: int = 1,
-    stem_relu: bool = True,
-    stem_ceil: bool = False,
-    frozen_layers: int = 0,
-) -> ResNet:
-    """ResNet-101 with instance norm in layers 1-3, 2048-d maps. arXiv:1807.09441"""
-    return ResNet("resnet101_ibn_a", last_stride, stem_relu, stem_ceil, frozen_layers)
+for _name in WEIGHTS:
+    _register(_name)

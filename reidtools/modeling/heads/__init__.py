@@ -3,6 +3,6 @@
 Features go to metric losses; embeddings go to classifiers and to retrieval.
 """
 
-from reidtools.modeling.heads import bnneck, clip_necks, linear
+from reidtools.modeling.heads import bnneck, clip_necks, linear, mgn, part_necks
 
-__all__ = ["bnneck", "clip_necks", "linear"]
+__all__ = ["bnneck", "clip_necks", "linear", "mgn", "part_necks"]

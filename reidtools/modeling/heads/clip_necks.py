@@ -5,17 +5,15 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from reidtools.modeling.heads.head import Head
+from reidtools.modeling.heads.head import AFTER, Head
 from reidtools.registry import HEADS, choose
-
-NECK_FEATS = {"before": False, "after": True}
 
 
 @HEADS
 class ClipNecks(Head):
     """Three features for metric losses, two of them through a batch norm each for classifiers.
 
-    Tests take the last two side by side, `neck_feat` ``before`` (as published) or ``after`` their
+    Tests take the last two side by side, `test_feat` ``before`` (as published) or ``after`` their
     batch norms. `parts` are the widths of the three that a tower of CLIP gives.
     """
 
@@ -26,7 +24,7 @@ class ClipNecks(Head):
     )
 
     def __init__(
-        self, dim: int, pooled: bool, parts: Sequence[int] = (), *, neck_feat: str = "before"
+        self, dim: int, pooled: bool, parts: Sequence[int] = (), *, test_feat: str = "before"
     ):
         if len(parts) != 3:
             raise ValueError(
@@ -34,7 +32,7 @@ class ClipNecks(Head):
                 "clip_rn50 or clip_vit_b16, or another head, such as BNNeck."
             )
         super().__init__(dim, pooled, "avg", 0)
-        self.after, self.parts = choose("neck_feat", neck_feat, NECK_FEATS), list(parts)
+        self.after, self.parts = choose("test_feat", test_feat, AFTER), list(parts)
         last, joint = self.parts[1:]
         self.feature_dim, self.dim = dim, last + joint
         self.neck, self.neck_proj = nn.BatchNorm1d(last), nn.BatchNorm1d(joint)

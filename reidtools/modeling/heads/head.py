@@ -4,19 +4,22 @@ from torch import Tensor, nn
 
 from reidtools.ops.pooling import pool_layer as make_pool
 
+AFTER = {"before": False, "after": True}  # whether something is taken after the neck
+
 
 class Head(nn.Module):
     """Pooled and projected features; subclasses say in `embed` what becomes of them.
 
     `dim` is the length of embeddings, `feature_dim` that of features, and `widths` are the lengths
-    of each of the `branches`. `passthrough` names those parameters and
-    buffers whose values as built leave the direction of a vector unchanged: weights from elsewhere
-    may lack them.
+    of each of the `branches`, whose losses are added up with the weights `shares`, by the name of
+    the fact; without any they count 1 each. `passthrough` names those parameters and buffers whose
+    values as built leave the direction of a vector unchanged: weights from elsewhere may lack them.
 
     Args:
         dim: channels of the backbone.
         pooled: True if the backbone gives vectors, False if maps.
-        pool_layer: ``avg``, ``max`` or ``gem``.
+        pool_layer: ``avg``, ``max``, ``avg_max`` (their sum), ``gem`` (a generalised mean with a
+            learned exponent) or ``gem_fixed`` (with exponent 3, as in FastReID's AGW).
         embedding_dim: length after a linear projection without bias; 0 projects nothing.
     """
 
@@ -36,6 +39,7 @@ class Head(nn.Module):
         self.dim = self.feature_dim = embedding_dim or dim
         self.widths: dict[str, tuple[int, ...]]
         self.widths = {"features": (self.dim,), "embeddings": (self.dim,)}
+        self.shares: dict[str, tuple[float, ...]] = {}
         self.pool = nn.Identity() if pooled else make_pool(pool_layer)
         self.dropout = nn.Identity()
         self.projection = nn.Linear(dim, embedding_dim, bias=False) if embedding_dim else None

@@ -43,11 +43,11 @@ def no_network(monkeypatch):
         raise AssertionError("this downloads")
 
     monkeypatch.setitem(sys.modules, "gdown", SimpleNamespace(download=refuse))
-    monkeypatch.setattr("torch.hub.download_url_to_file", refuse)
+    monkeypatch.setattr("reidtools.fetching.urlopen", refuse)
 
 
 def fake_gdown(monkeypatch, write):
-    fake = SimpleNamespace(download=lambda id, output, quiet: write(id, Path(output)))
+    fake = SimpleNamespace(download=lambda id, output, **_: write(id, Path(output)))
     monkeypatch.setitem(sys.modules, "gdown", fake)
 
 

@@ -1,0 +1,111 @@
+"""Config nodes become what moves weights: precision, optimizer, schedule, trainer."""
+
+import logging
+
+import torch
+from yacs.config import CfgNode
+
+from reidtools.batches import own
+from reidtools.data.cached import CachedBatches
+from reidtools.data.pictures import Batches
+from reidtools.engine.average import MovingAverage
+from reidtools.engine.freezing import Freezing
+from reidtools.engine.objective import Objective
+from reidtools.engine.trainer import Trainer
+from reidtools.modeling import Embedder
+from reidtools.solver import make_clipper, make_optimizer, make_schedule
+
+LOGGER = logging.getLogger("reidtools")
+
+
+def amp_dtype(cfg: CfgNode, on: torch.device) -> torch.dtype | None:
+    """The dtype of autocast, or None; ``auto`` is bf16 where the GPU has it, else fp16.
+
+    Without a GPU it is bf16 where that is asked for, else None.
+    """
+    if not cfg.SOLVER.AMP.ENABLED:
+        return None
+    if on.type != "cuda":
+        return torch.bfloat16 if cfg.SOLVER.AMP.DTYPE == "bf16" else None
+    auto = torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+    dtypes = {"auto": auto, "bf16": torch.bfloat16, "fp16": torch.float16}
+    if cfg.SOLVER.AMP.DTYPE not in dtypes:
+        raise ValueError(f"SOLVER.AMP.DTYPE is {cfg.SOLVER.AMP.DTYPE}; use one of {list(dtypes)}.")
+    return dtypes[cfg.SOLVER.AMP.DTYPE]
+
+
+def trainer(
+    cfg: CfgNode,
+    model: Embedder,
+    loss: Objective,
+    batches: Batches | CachedBatches,
+    generator: torch.Generator,
+) -> Trainer:
+    """Optimizer and schedule around a model, an objective and batches."""
+    solver = cfg.SOLVER
+    parts = {"embedder": model, "objective": loss}
+    amp = amp_dtype(cfg, batches.device)
+    if solver.AMP.ENABLED and not amp:
+        LOGGER.info("SOLVER.AMP needs CUDA, or DTYPE bf16; this run computes in float32.")
+    optimizer = make_optimizer(parts, **own(solver, maker=make_optimizer))
+    schedule = make_schedule(
+        optimizer, len(batches), solver.MAX_EPOCH, **own(solver, maker=make_schedule)
+    )
+    clips = solver.CLIP_GRADIENTS
+    return Trainer(
+        model,
+        loss,
+        batches,
+        optimizer,
+        schedule,
+        generator,
+        max_epoch=solver.MAX_EPOCH,
+        log_period=solver.LOG_PERIOD,
+        amp=amp,
+        accumulate=solver.ACCUMULATE,
+        also_report=cfg.LOG.TEXT_MAPS,
+        clip=make_clipper(**own(clips, maker=make_clipper)) if clips.ENABLED else None,
+        freezing=freezing(cfg, model, optimizer),
+        average=average(cfg, model),
+    )
+
+
+def freezing(cfg: CfgNode, model: Embedder, optimizer: torch.optim.Optimizer) -> Freezing | None:
+    """What keeps MODEL.FREEZE_LAYERS of `model` as they are, if there are any.
+
+    A ValueError if nothing is left to learn, or if the settings contradict each other.
+    """
+    names, solver = cfg.MODEL.FREEZE_LAYERS, cfg.SOLVER
+    if not names:
+        if solver.FREEZE_ITERS or solver.FREEZE_EPOCHS:
+            raise ValueError(
+                "SOLVER.FREEZE_ITERS and FREEZE_EPOCHS say how long MODEL.FREEZE_LAYERS are "
+                "frozen, and it names none; name some, such as [backbone], or set both to 0."
+            )
+        return None
+    if solver.FREEZE:
+        raise ValueError(
+            f"SOLVER.FREEZE {solver.FREEZE} freezes all of the model to the end; leave out "
+            "MODEL.FREEZE_LAYERS, or it."
+        )
+    made = Freezing(model, names, solver.FREEZE_ITERS, solver.FREEZE_EPOCHS)
+    kept = {id(weight) for weight in made.weights}
+    if all(id(weight) in kept for group in optimizer.param_groups for weight in group["params"]):
+        raise ValueError(
+            f"MODEL.FREEZE_LAYERS {', '.join(names)} leaves nothing that learns; freeze less, or "
+            "add a loss that has weights of its own."
+        )
+    return made
+
+
+def average(cfg: CfgNode, model: Embedder) -> MovingAverage | None:
+    """The moving average of `model`, if SOLVER.EMA asks for one; it is what a run keeps."""
+    node = cfg.SOLVER.EMA
+    if not node.ENABLED:
+        return None
+    if cfg.SOLVER.FREEZE:
+        raise ValueError(
+            f"SOLVER.FREEZE {cfg.SOLVER.FREEZE} keeps the weights that SOLVER.EMA would average; "
+            "leave out one of them."
+        )
+    return MovingAverage(model, **own(node, maker=MovingAverage))
