@@ -1,4 +1,4 @@
-"""Training that goes on from a file of weights takes its classifier, where the people are the same."""
+"""Training that begins with a file of weights takes its classifier, if the people are the same."""
 
 import logging
 
