@@ -186,14 +186,11 @@ def _candidates(
 ) -> Iterator[tuple[str, dict[str, Any]]]:
     """Backbones with options, first the one that the file's name says, ours or timm's."""
     names = [name for name in BACKBONES if name != "timm" and _may_be(name, layout)]
-    fc = any(name.startswith("backbone.fc.") for name in entries)
     # Some of timm's have the tensors of a network of ours, and compute something else.
     if (timm_name := _timm_name(file_name)) and timm_name not in names:
         yield "timm", {"timm_name": timm_name}
     for name in sorted(names, key=lambda name: name != hint):
         chosen = customs(layout.name, name)
-        if "fc" in options(BACKBONES[name]) and not fc:
-            chosen["fc"] = False
         if tell := getattr(BACKBONES[name], "options_of", None):
             prefix, ours = "backbone.", options(BACKBONES[name])
             try:

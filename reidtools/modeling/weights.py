@@ -315,10 +315,11 @@ def pretrained(backbone: nn.Module, path: str | Path = "") -> dict[str, Tensor]:
     try:
         return backbone.fetch()
     except Exception as error:  # each downloader has errors of its own
-        place = getattr(backbone, "published", None)
+        place, why = getattr(backbone, "published", None), reason(error)
+        put = f"put the file at {place}, " if place and str(place) not in why else ""
         raise OSError(
-            f"Could not download weights of {_name_of(backbone)} ({reason(error)}); "
-            f"{f'put the file at {place}, ' if place else ''}pass a local file with "
+            f"Could not download weights of {_name_of(backbone)} ({why.rstrip('.')}); "
+            f"{put}pass a local file with "
             "MODEL.BACKBONE.PRETRAIN_PATH, or train from scratch with "
             "MODEL.BACKBONE.PRETRAIN False."
         ) from error

@@ -1,6 +1,8 @@
 """DenseNet (Huang et al., 2017, arXiv:1608.06993), built by torchvision."""
 
 import re
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -65,3 +67,20 @@ def densenet169(*, final_relu: bool = True) -> DenseNet:
 def densenet201(*, final_relu: bool = True) -> DenseNet:
     """DenseNet-201, 1920-d maps; options: see `DenseNet`. arXiv:1608.06993"""
     return DenseNet("densenet201", final_relu)
+
+
+def _options_of(maker: Callable, layers: int) -> Callable[[Mapping[str, Tensor]], dict[str, Any]]:
+    """What `recognise` asks of a DenseNet with so many layers in its third block."""
+
+    def told(entries: Mapping[str, Tensor]) -> dict[str, Any]:
+        prefix = "features.denseblock3.denselayer"
+        theirs = {name.removeprefix(prefix).split(".")[0] for name in entries if prefix in name}
+        if len(theirs) != layers:
+            raise ValueError(f"These are no tensors of {maker.__name__}.")
+        return {}
+
+    return told
+
+
+for _maker, _layers in ((densenet121, 24), (densenet169, 32), (densenet201, 48)):
+    _maker.options_of = _options_of(_maker, _layers)

@@ -3,13 +3,15 @@
 Names in the state dict are torchreid's, so its published weights load as they are.
 """
 
-import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from reidtools.fetching import fetch
 from reidtools.modeling.weights import read, state_of
 from reidtools.registry import BACKBONES
 
@@ -202,67 +204,58 @@ class OSNet(nn.Module):
         x = self.conv5(self.conv4(x))
         return self.fc(x.mean((2, 3))) if self.pooled else x
 
+    @property
+    def published(self) -> Path:
+        """Where torchreid's file lies, if it has been downloaded."""
+        return Path(torch.hub.get_dir()) / "checkpoints" / f"{self.name}_imagenet.pth"
+
     def fetch(self) -> dict[str, Tensor]:
         """The ImageNet weights that torchreid publishes on Google Drive, kept in torch's cache."""
-        path = Path(torch.hub.get_dir()) / "checkpoints" / f"{self.name}_imagenet.pth"
-        if not path.exists():
-            download(GOOGLE_DRIVE[self.name], path)
+        if not self.published.is_file():
+            what, cure = f"torchreid's {self.name}", f"put it at {self.published}"
+            fetch(self.published, what, drive_id=GOOGLE_DRIVE[self.name], cure=cure)
         left_out = "classifier." if self.pooled else ("classifier.", "fc.")
-        state = state_of(read(path))
+        state = state_of(read(self.published))
         return {key: tensor for key, tensor in state.items() if not key.startswith(left_out)}
-
-
-def download(drive_id: str, path: Path) -> None:
-    """Download weights from Google Drive; anything but a file of weights never gets to `path`."""
-    try:
-        import gdown
-    except ImportError as error:
-        raise OSError("this needs the package gdown: pip install gdown") from error
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    try:
-        gdown.download(id=drive_id, output=str(partial), quiet=False)
-        read(partial)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 X1_0, X0_75 = (64, 256, 384, 512), (48, 192, 288, 384)
 X0_5, X0_25 = (32, 128, 192, 256), (16, 64, 96, 128)
 
 
-@BACKBONES
-def osnet_x1_0(*, fc: bool = True) -> OSNet:
-    """OSNet of full width, 2.2 M parameters; options: see `OSNet`. arXiv:1905.00953"""
-    return OSNet("osnet_x1_0", X1_0, PLAIN, fc)
+SHAPES = {
+    "osnet_x1_0": (X1_0, PLAIN, "of full width, 2.2 M parameters"),
+    "osnet_x0_75": (X0_75, PLAIN, "of 3/4 width, 1.3 M parameters"),
+    "osnet_x0_5": (X0_5, PLAIN, "of half width, 0.6 M parameters"),
+    "osnet_x0_25": (X0_25, PLAIN, "of quarter width, 0.2 M parameters"),
+    "osnet_ibn_x1_0": (X1_0, IBN, "with instance norm in its first stage"),
+    "osnet_ain_x1_0": (X1_0, AIN, "with instance norm where a search put it"),
+}
 
 
-@BACKBONES
-def osnet_x0_75(*, fc: bool = True) -> OSNet:
-    """OSNet of 3/4 width, 1.3 M parameters; options: see `OSNet`. arXiv:1905.00953"""
-    return OSNet("osnet_x0_75", X0_75, PLAIN, fc)
+def _register(name: str) -> None:
+    """One maker a row: a signature is a schema, and theirs are all alike."""
+    widths, norms, what = SHAPES[name]
+
+    def make(*, fc: bool = True) -> OSNet:
+        return OSNet(name, widths, norms, fc)
+
+    def options_of(entries: Mapping[str, Tensor]) -> dict[str, Any]:
+        """The options that the tensors of a file tell; a ValueError for another network's."""
+        blocks = [
+            f"conv{stage}.{block}.IN.weight" in entries for stage in (2, 3, 4) for block in (0, 1)
+        ]
+        ours = [bool(norm) for stage in norms for norm in stage]
+        if len(entries["conv1.conv.weight"]) != widths[0] or blocks != ours:
+            raise ValueError(f"These are no tensors of {name}.")
+        return {"fc": any(entry.startswith("fc.") for entry in entries)}
+
+    paper = "1910.06827" if norms is AIN else "1905.00953"
+    make.__name__ = make.__qualname__ = name
+    make.__doc__ = f"OSNet {what}; options: see `OSNet`. arXiv:{paper}"
+    make.options_of = options_of
+    BACKBONES(make)
 
 
-@BACKBONES
-def osnet_x0_5(*, fc: bool = True) -> OSNet:
-    """OSNet of half width, 0.6 M parameters; options: see `OSNet`. arXiv:1905.00953"""
-    return OSNet("osnet_x0_5", X0_5, PLAIN, fc)
-
-
-@BACKBONES
-def osnet_x0_25(*, fc: bool = True) -> OSNet:
-    """OSNet of quarter width, 0.2 M parameters; options: see `OSNet`. arXiv:1905.00953"""
-    return OSNet("osnet_x0_25", X0_25, PLAIN, fc)
-
-
-@BACKBONES
-def osnet_ibn_x1_0(*, fc: bool = True) -> OSNet:
-    """OSNet with instance norm in its first stage; options: see `OSNet`. arXiv:1905.00953"""
-    return OSNet("osnet_ibn_x1_0", X1_0, IBN, fc)
-
-
-@BACKBONES
-def osnet_ain_x1_0(*, fc: bool = True) -> OSNet:
-    """OSNet with instance norm where a search put it; options: see `OSNet`. arXiv:1910.06827"""
-    return OSNet("osnet_ain_x1_0", X1_0, AIN, fc)
+for _name in SHAPES:
+    _register(_name)

@@ -259,14 +259,6 @@ def _with_last(blocks: Sequence[nn.Module], extra: Sequence[nn.Module], x: Tenso
     return x
 
 
-def _options_of(entries: Mapping[str, Tensor]) -> dict[str, Any]:
-    """The options that the tensors of a file tell; what `recognise` asks."""
-    return {
-        "with_se": any(".se.fc." in name for name in entries),
-        "with_nl": any(name.startswith("NL_") for name in entries),
-    }
-
-
 def _register(name: str) -> None:
     """One maker a depth: a signature is a schema, and theirs are all alike."""
 
@@ -290,12 +282,26 @@ def _register(name: str) -> None:
         )
 
     depth, ibn = name.removeprefix("resnet").removesuffix("_ibn_a"), name.endswith("_ibn_a")
-    dim = 512 * BLOCKS[f"resnet{depth}"][0].expansion
+    block, counts = BLOCKS[f"resnet{depth}"]
+    dim = 512 * block.expansion
+
+    def options_of(entries: Mapping[str, Tensor]) -> dict[str, Any]:
+        """The options that the tensors of a file tell; a ValueError for another network's."""
+        deep = {entry.split(".")[1] for entry in entries if entry.startswith("layer3.")}
+        expansion = 4 if "layer1.0.conv3.weight" in entries else 1
+        theirs = len(deep), expansion, "layer1.0.bn1.IN.weight" in entries
+        if theirs != (counts[2], block.expansion, ibn):
+            raise ValueError(f"These are no tensors of {name}.")
+        return {
+            "with_se": any(".se.fc." in entry for entry in entries),
+            "with_nl": any(entry.startswith("NL_") for entry in entries),
+        }
+
     what = " with instance norm in layers 1-3" if ibn else ""
     paper = "1807.09441" if ibn else "1512.03385"
     make.__name__ = make.__qualname__ = name
     make.__doc__ = f"ResNet-{depth}{what}, {dim}-d maps; options: see `ResNet`. arXiv:{paper}"
-    make.options_of = _options_of
+    make.options_of = options_of
     BACKBONES(make)
 
 
