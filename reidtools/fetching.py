@@ -27,7 +27,7 @@ def fetch(
     where = url or f"https://drive.google.com/file/d/{drive_id}/view"
     make_folder(path.parent)
     work = path.with_name(f".{path.name}.partial")
-    with locked(work):
+    with locked(work, wait=True):
         if path.is_file():  # another process was at it
             return
         part = work / path.name

@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any, BinaryIO
 
 
 def write_whole(path: Path, write: Callable[[BinaryIO], object], *, durable: bool = True) -> None:
@@ -38,8 +38,10 @@ def write_whole(path: Path, write: Callable[[BinaryIO], object], *, durable: boo
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path, *, wait: bool = False) -> Iterator[None]:
     """Hold the `folder`, which is made, for this process; a ValueError if another one does.
+
+    With `wait` it waits for that one to end instead.
 
     The hold ends with the process, whatever becomes of it. Where the system has no such locks,
     nobody is kept out.
@@ -49,21 +51,33 @@ def locked(folder: Path) -> Iterator[None]:
     except ImportError:  # Windows
         yield
         return
-    lock = make_folder(folder) / ".lock"
-    with lock.open("w") as file:
+    file = _held(folder, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB), fcntl.flock)
+    try:
+        yield
+    finally:
+        (folder / ".lock").unlink(missing_ok=True)
+        with suppress(OSError):  # nothing came of it, or much has
+            folder.rmdir()
+        file.close()
+
+
+def _held(folder: Path, how: int, lock: Callable[[Any, int], None]) -> IO[str]:
+    """The lock file of `folder`, held; whoever held it before may have taken it away meanwhile."""
+    while True:
+        file = (make_folder(folder) / ".lock").open("w")
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock(file, how)
+            if os.path.samestat((folder / ".lock").stat(), os.fstat(file.fileno())):
+                return file
+        except FileNotFoundError:
+            pass
         except OSError as error:
+            file.close()
             raise ValueError(
                 f"Another process is at work in {folder.absolute()}; wait for it, or choose "
                 "another folder."
             ) from error
-        try:
-            yield
-        finally:
-            lock.unlink(missing_ok=True)
-            with suppress(OSError):  # nothing came of it, or much has
-                folder.rmdir()
+        file.close()
 
 
 def sha256_of(path: Path) -> str:

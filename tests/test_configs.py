@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from reidtools import build, texts
-from reidtools.config.load import load
+from reidtools.config.load import differences, load
 from reidtools.data.samples import Sample
 from reidtools.solver import make_optimizer
 
@@ -71,6 +71,44 @@ def test_a_config_builds_and_trains(file, root, tmp_path):
     assert trainer.iteration == 2
     moved = [not torch.equal(a, b) for a, b in zip(before, learned, strict=True)]
     assert any(moved) and all(torch.isfinite(weight).all() for weight in learned)
+
+
+RUNGS = {  # what each buys its place by
+    "1_warmup": {"SOLVER.WARMUP_EPOCHS": (0, 10)},
+    "2_erasing": {"INPUT.REA_PROB": (0.0, 0.5)},
+    "3_smoothing": {"MODEL.LOSSES.CrossEntropyLoss.EPSILON": (0.0, 0.1)},
+    "4_last_stride": {"MODEL.BACKBONE.LAST_STRIDE": (2, 1)},
+    "5_neck": {"MODEL.HEADS.NAME": ("Linear", "BNNeck")},
+    "6_center": {"MODEL.LOSSES.CenterLoss.WEIGHT": (0.0, 0.0005)},
+    "7_reranking": {"TEST.RERANK.ENABLED": (False, True)},
+}
+
+
+@pytest.mark.parametrize("backbone", ["resnet50", "resnet18"])
+def test_every_rung_of_the_ladder_is_one_switch(backbone):
+    files = [CONFIGS / "ladder" / "0_standard.yml"]
+    words = ["MODEL.BACKBONE.NAME", backbone]
+    for rung, switch in RUNGS.items():
+        before, files = load(files, words), [*files, CONFIGS / "ladder" / f"{rung}.yml"]
+        changed = differences(before, load(files, words))
+        own = {k: v for k, v in changed.items() if not k.startswith("MODEL.HEADS.") or k in switch}
+        assert own == switch
+    whole = differences(load(CONFIGS / "256_resnet50.yml", words), load(files[:-1], words))
+    assert whole.keys() == {"METHOD"}
+
+
+def test_recipes_keep_their_parts_on_another_backbone():
+    """As docs/recipes.md types them."""
+    for recipe, name, kept in (
+        ("fastreid_bot", "resnet50_ibn_a", {"STEM_CEIL": True, "LAST_STRIDE": 1}),
+        ("agw", "resnet50_ibn_a", {"STEM_CEIL": True, "WITH_NL": True}),
+        ("sbs", "resnet101_ibn_a", {"STEM_CEIL": True, "WITH_NL": True}),
+        ("sbs", "resnest50", {"LAST_STRIDE": 1}),
+        ("solider", "solider_swin_base", {"SEMANTIC_WEIGHT": 0.2}),
+    ):
+        words = ["MODEL.BACKBONE.NAME", name]
+        backbone = load(CONFIGS / "recipes" / f"{recipe}.yml", words).MODEL.BACKBONE
+        assert {key: backbone[key] for key in kept} == kept
 
 
 @pytest.mark.parametrize(("shape", "size"), [("224", [224, 224]), ("256x128", [256, 128])])

@@ -4,6 +4,7 @@ import hashlib
 import re
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor, wait
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
@@ -177,13 +178,16 @@ def test_google_drive_goes_on_too(target, monkeypatch):
     assert target.read_bytes() == CONTENT and list(target.parent.iterdir()) == [target]
 
 
-def test_two_at_once_are_one_too_many(server, target):
-    with (
-        locked(target.parent / ".weights.pth.partial"),
-        pytest.raises(ValueError, match="Another process is at work in .*; wait for it"),
-    ):
-        get(server, target)
-    assert not server.asked
+def test_the_second_of_two_waits_and_takes_what_the_first_has_brought(server, target):
+    """As all processes of a training on several GPUs do."""
+    with ThreadPoolExecutor(1) as threads:
+        with locked(target.parent / ".weights.pth.partial"):
+            second = threads.submit(get, server, target)
+            assert not wait([second], timeout=0.3).done
+            target.write_bytes(b"theirs")
+        second.result(timeout=20)
+    assert target.read_bytes() == b"theirs" and not server.asked
+    assert not (target.parent / ".weights.pth.partial").exists()
 
 
 def test_what_another_process_has_brought_is_left_as_it_is(server, target):

@@ -101,7 +101,8 @@ def cross_domain(
     logbook.set_up_logging()
     if not weights:
         raise ValueError("There is no model: name one checkpoint or more.")
-    given = [get_config(path, [*overrides, "MODEL.WEIGHTS", str(file)]) for file in weights]
+    typed = [[*overrides, "MODEL.WEIGHTS", str(file)] for file in weights]
+    given = [get_config((), words, fragment=path) for words in typed]
     trained = [trained_on(str(file)) for file in weights]
     told = [name for own in trained for name in own.get("NAMES", [])]
     asked = given[0].DATASETS.TESTS if path or "DATASETS.TESTS" in overrides else []

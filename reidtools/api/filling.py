@@ -35,7 +35,7 @@ def fill_objective(
     own = objective.state_dict()
     if not source or not any(name.endswith(PEOPLE) for name in own):
         return
-    found = _of_people(cfg, start, own, samples)
+    found, why = _of_people(cfg, start, own, samples)
     fits = {name: t for name, t in found.items() if t.shape == own[name].shape}
     if fits:
         objective.load_state_dict(fits, strict=False)
@@ -45,13 +45,12 @@ def fill_objective(
             source,
             len(next(iter(fits.values()))),
         )
-    elif found:
-        LOGGER.info(
-            "Losses begin anew: those of %s are of %d people, not of %d.",
-            source,
-            len(next(iter(found.values()))),
-            len({sample.pid for sample in samples}),
-        )
+    else:
+        if found:
+            theirs = len(next(iter(found.values())))
+            ours = len({sample.pid for sample in samples})
+            why = f"those of {source} are of {theirs} people, not of {ours}"
+        LOGGER.info("Classifiers and centres begin anew: %s.", why)
 
 
 def _of_people(
@@ -59,21 +58,29 @@ def _of_people(
     start: Mapping[str, Any],
     own: Mapping[str, Tensor],
     samples: Sequence[Sample],
-) -> dict[str, Tensor]:
-    """What the file `start` has with a row for each person, by our names, in our order."""
+) -> tuple[dict[str, Tensor], str]:
+    """What the file `start` has with a row for each person, by our names, in our order.
+
+    Where it has none, why.
+    """
     if before := recipe(start):
-        if before["DATASETS"]["NAMES"] != cfg.DATASETS.NAMES:
-            return {}
+        names = before["DATASETS"]["NAMES"]
+        if names != cfg.DATASETS.NAMES:
+            return {}, f"the file was trained on {', '.join(names)}"
         kept = start.get("objective", {})
-        return {name: kept[name] for name in own if name.endswith(PEOPLE) and name in kept}
-    if len(cfg.DATASETS.NAMES) > 1:  # how theirs are put in a row is not known
-        return {}
+        found = {name: kept[name] for name in own if name.endswith(PEOPLE) and name in kept}
+        return found, "the file has none"
+    if len(cfg.DATASETS.NAMES) > 1:
+        return {}, "in which order the file has people of several sets is not known"
     state = weights.state_of(start)
     layout = layouts.layout_of(state, cfg.MODEL.WEIGHTS_FORMAT)
     rows = {}
     for name, tensor in layouts.of_objective(state, layout).items():
         loss, branch, rest = name.split(".", 2)
-        names = f"losses.{name}", f"losses.{loss}.{rest}"  # of several branches, of one
+        if loss == layouts.XENT and not any(f".{loss}." in key for key in own):
+            loss = "FocalLoss"  # the other one with a classifier
+        # Of several branches, of one.
+        names = f"losses.{loss}.{branch}.{rest}", f"losses.{loss}.{rest}"
         ours = names[0] if names[0] in own else names[1]
         if ours in own and (ours == names[0] or branch == "0"):
             rows[ours] = tensor
@@ -82,7 +89,7 @@ def _of_people(
         theirs = {pid: place for place, pid in enumerate(sorted(pids, key=str))}
         places = torch.tensor([theirs[pid] for pid in pids])
         rows = {name: tensor[places] for name, tensor in rows.items()}
-    return rows
+    return rows, "the file has none"
 
 
 def _fill_texts(cfg: CfgNode, objective: Objective, start: Mapping[str, Any], source: str) -> None:

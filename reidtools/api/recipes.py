@@ -23,7 +23,7 @@ def get_config(
     path: str | Path | Sequence[str | Path] = (),
     overrides: Sequence[str] = (),
     *,
-    fragment: str | Path = "",
+    fragment: str | Path | Sequence[str | Path] = (),
     stage: int = 2,
 ) -> CfgNode:
     """The complete, frozen config of YAML files and ``KEY VALUE`` pairs; later files win.
@@ -31,22 +31,23 @@ def get_config(
     Without a file, the checkpoint or run named by RESUME, or MODEL.WEIGHTS, brings its own config,
     if it has one; RESUME auto goes to OUTPUT_DIR, or to the run called EXP_NAME. Other weights
     bring the backbone and the head that they are of, read from their tensors. Otherwise the
-    defaults count. A `fragment` is a file laid over either, unless the run that is resumed was made
-    with it. Such a run keeps its INPUT.SCALE as well, where the pairs do not say another. Of
-    SOLVER.STAGE1 and SOLVER.STAGE2 the words of that `stage` count.
+    defaults count. A `fragment` is a file, or several, laid over either, unless the run that is
+    resumed was made with it. Such a run keeps its INPUT.SCALE as well, where the pairs do not say
+    another. Of SOLVER.STAGE1 and SOLVER.STAGE2 the words of that `stage` count.
     """
     logbook.set_up_logging()  # translations are told, and belong into the run's log
     files = [path] if isinstance(path, str | Path) else list(path)
     files = [file for file in files if file]
+    over = [fragment] if isinstance(fragment, str | Path) else list(fragment)
     try:
-        cfg, notes = configs.resolve([*files, fragment], overrides, stage=stage)
+        cfg, notes = configs.resolve([*files, *over], overrides, stage=stage)
     except (LookupError, ValueError):
         model = configs.pairs(overrides).get("MODEL", {})
         typed, format = model.get("WEIGHTS"), model.get("WEIGHTS_FORMAT", "")
         if files or not typed or not Path(typed).is_file():
             raise
         # The options may be those of the network that the weights are of.
-        cfg, notes = configs.resolve(fragment, overrides, brought(typed, format), stage)
+        cfg, notes = configs.resolve(over, overrides, brought(typed, format), stage)
     start = _start(cfg, files)
     source = start or ("" if files else cfg.MODEL.WEIGHTS)
     there = bool(source) and Path(source).is_file()
@@ -58,12 +59,12 @@ def get_config(
         own = _network(saved, cfg, overrides)
     goes_on = bool(start and own and own.get("METHOD") == cfg.METHOD)
     if own and not files:
-        cfg, notes = configs.resolve("" if goes_on else fragment, overrides, own, stage)
+        cfg, notes = configs.resolve([] if goes_on else over, overrides, own, stage)
     elif goes_on and "INPUT.SCALE" not in overrides:
         scale = own["INPUT"].get("SCALE", 1)
         if scale != cfg.INPUT.SCALE:
             words = [*overrides, "INPUT.SCALE", str(scale)]
-            cfg, _ = configs.resolve([*files, fragment], words, stage=stage)
+            cfg, _ = configs.resolve([*files, *over], words, stage=stage)
             notes.append(f"INPUT.SCALE is {scale:g}, as in the checkpoint that is resumed.")
     for note in notes:
         LOGGER.warning(note)

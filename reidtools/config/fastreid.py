@@ -3,7 +3,7 @@
 Each step of `STEPS` rewrites a flat tree in place and gives a sentence for each thing it changed.
 """
 
-from collections.abc import Callable
+from ast import literal_eval
 from typing import Any
 
 from reidtools.config.foreign import (
@@ -15,71 +15,104 @@ from reidtools.config.foreign import (
     OLD_FASTREID_DEFAULTS,
     PICTURES,
 )
-from reidtools.registry import BACKBONES, options
 
-SIDE_OPTIONS = ("MODEL.BACKBONE.SIE_COE", "MODEL.BACKBONE.STRIDE_SIZE")
+# build_…_backbone -> our name; what stands in braces are DEPTH and an ending for WITH_IBN.
+MAKERS = {
+    "build_resnet_backbone": ("resnet{}{}", "_ibn_a"),
+    "build_resnest_backbone": ("resnest{}", ""),
+    "build_osnet_backbone": ("osnet_{1}{0}", "ibn_"),
+    "build_vit_backbone": ("transreid_vit_{}", ""),
+}
+ARCHITECTURES = ("Baseline", "MGN", "Distiller")
+BLOCKS = {"WITH_SE": "squeeze-and-excitation", "WITH_NL": "non-local"}
+# Options of FastReID's ViT, which is TransReID's, under our names.
+OF_VIT = {
+    "SIE_COE": "SIE_COE",
+    "STRIDE_SIZE": "STRIDE_SIZE",
+    "DROP_PATH_RATIO": "DROP_PATH",
+    "DROP_RATIO": "DROPOUT",
+}
+SIDE_OPTIONS = ("MODEL.BACKBONE.SIE_COE", "MODEL.BACKBONE.STRIDE_SIZE")  # words of ours as well
 
 
 def network(flat: dict[str, Any]) -> list[str]:
-    """FastReID's defaults under its file; ``build_resnet_backbone``, DEPTH, WITH_IBN: one name."""
-    name = str(flat.get("MODEL.BACKBONE.NAME", ""))
-    if "MODEL.META_ARCHITECTURE" in flat or name.startswith("build_"):
+    """FastReID's defaults under its file, its architecture, and its backbone by one name."""
+    name, notes = str(flat.get("MODEL.BACKBONE.NAME", "")), []
+    theirs = "MODEL.META_ARCHITECTURE" in flat or name.startswith("build_")
+    if theirs:
         for key, value in FASTREID_DEFAULTS.items():
             flat.setdefault(key, value)
-        notes = []
+        notes += _frozen(flat)
     else:
-        notes = _older(flat)
-    notes += _vit_options(flat, name)
+        notes += _older(flat)
     kind = flat.pop("MODEL.META_ARCHITECTURE", "Baseline")
-    if kind not in ("Baseline", "MGN", "Distiller"):
+    if kind not in ARCHITECTURES:
         raise ValueError(
-            f"MODEL.META_ARCHITECTURE {kind} is not here; Baseline, MGN and Distiller are."
+            f"MODEL.META_ARCHITECTURE {kind} is not here; {', '.join(ARCHITECTURES)} are."
         )
     notes += _teacher(flat, kind)
-    if name.startswith("build_") and flat.get("SOLVER.CLIP_GRADIENTS.CLIP_TYPE", "norm") == "norm":
-        flat["SOLVER.CLIP_GRADIENTS.CLIP_TYPE"] = "norm_each"  # theirs clips weight by weight
-    if "MODEL.FREEZE_LAYERS" in flat and not isinstance(flat["MODEL.FREEZE_LAYERS"], str):
-        flat["MODEL.FREEZE_LAYERS"] = [part for part in flat["MODEL.FREEZE_LAYERS"] if part]
-    if flat.get("MODEL.HEADS.NAME") == "ClipNecks" and "MODEL.HEADS.NECK_FEAT" in flat:
-        flat["MODEL.HEADS.TEST_FEAT"] = flat.pop("MODEL.HEADS.NECK_FEAT")  # our own word before
     if not name.startswith("build_"):
         return notes
-    depth = str(flat.pop("MODEL.BACKBONE.DEPTH", "50x"))
-    ibn = flat.pop("MODEL.BACKBONE.WITH_IBN", False)
-    make: dict[str, Callable[[], str]] = {
-        "build_resnet_backbone": lambda: f"resnet{depth.rstrip('x')}{'_ibn_a' if ibn else ''}",
-        "build_resnest_backbone": lambda: f"resnest{depth.rstrip('x')}",
-        "build_osnet_backbone": lambda: f"osnet_{'ibn_' if ibn else ''}{depth}",
-        "build_vit_backbone": lambda: f"vit_{depth}_patch16",
-    }
-    if name not in make:
+    if name not in MAKERS:
         raise ValueError(f"MODEL.BACKBONE.NAME {name} is not here; try NAME timm with TIMM_NAME.")
-    new = flat["MODEL.BACKBONE.NAME"] = make[name]()
-    for option, what in (("WITH_SE", "squeeze-and-excitation"), ("WITH_NL", "non-local")):
-        asked = str(flat.get(f"MODEL.BACKBONE.{option}", False)).lower() == "true"
-        if name != "build_resnet_backbone" or (kind == "MGN" and option == "WITH_NL"):
-            flat.pop(f"MODEL.BACKBONE.{option}", None)
-            if asked:
-                raise ValueError(
-                    f"MODEL.BACKBONE.{option} True asks for {what} blocks in a network that has "
-                    "none here; ResNets have them. Set it to False."
-                )
+    if flat.get("SOLVER.CLIP_GRADIENTS.CLIP_TYPE", "norm") == "norm":
+        flat["SOLVER.CLIP_GRADIENTS.CLIP_TYPE"] = "norm_each"  # theirs clips weight by weight
+    _backbone(flat, name, mgn=kind == "MGN")
+    notes.append(f"MODEL.BACKBONE.NAME {name} is read as {flat['MODEL.BACKBONE.NAME']}.")
+    return notes + (_mgn(flat) if kind == "MGN" else [])
+
+
+def _frozen(flat: dict[str, Any]) -> list[str]:
+    """FREEZE_LAYERS freezes nothing there without FREEZE_ITERS; here it would to the end."""
+    layers = flat.get("MODEL.FREEZE_LAYERS")
+    if layers is None:
+        return []
+    layers = [layers] if isinstance(layers, str) else layers
+    layers = [part for part in layers if part]
+    if layers and not int(flat.get("SOLVER.FREEZE_ITERS", 0)):
+        del flat["MODEL.FREEZE_LAYERS"]
+        return ["MODEL.FREEZE_LAYERS has no effect there without SOLVER.FREEZE_ITERS."]
+    flat["MODEL.FREEZE_LAYERS"] = layers
+    return []
+
+
+def _backbone(flat: dict[str, Any], name: str, *, mgn: bool) -> None:
+    """One name for ``build_…``, DEPTH and WITH_IBN; options that our network lacks are dropped."""
+    node = "MODEL.BACKBONE"
+    depth = str(flat.pop(f"{node}.DEPTH", "50x"))
+    ibn = str(flat.pop(f"{node}.WITH_IBN", False)).lower() == "true"
+    pattern, ending = MAKERS[name]
+    flat[f"{node}.NAME"] = pattern.format(
+        depth.rstrip("x") if "resne" in name else depth, ending if ibn else ""
+    )
+    resnet = name == "build_resnet_backbone"
+    for option, what in BLOCKS.items():
+        if resnet and not (mgn and option == "WITH_NL"):
+            continue
+        if str(flat.pop(f"{node}.{option}", False)).lower() == "true":
+            raise ValueError(
+                f"{node}.{option} True asks for {what} blocks in a network that has none here; "
+                "ResNets have them. Set it to False."
+            )
+    for theirs, ours in OF_VIT.items():
+        value = flat.pop(f"{node}.{theirs}", None)
+        if value is not None and name == "build_vit_backbone":
+            tuple_ = isinstance(value, str) and value.startswith("(")  # which YAML does not know
+            flat[f"{node}.{ours}"] = list(literal_eval(value)) if tuple_ else value
     if name == "build_osnet_backbone":
-        flat["MODEL.BACKBONE.FC"] = False
-    if name == "build_resnet_backbone":
-        flat.setdefault("MODEL.BACKBONE.STEM_CEIL", True)
+        flat[f"{node}.FC"] = False
+    if resnet:
+        flat.setdefault(f"{node}.STEM_CEIL", True)
     elif name != "build_resnest_backbone":
-        flat.pop("MODEL.BACKBONE.LAST_STRIDE", None)
-    if kind == "MGN":
-        notes += _mgn(flat, new)
-    return [*notes, f"MODEL.BACKBONE.NAME {name} is read as {flat['MODEL.BACKBONE.NAME']}."]
+        flat.pop(f"{node}.LAST_STRIDE", None)
 
 
-def _mgn(flat: dict[str, Any], base: str) -> list[str]:
-    """META_ARCHITECTURE MGN: three branches of the ResNet `base`, and a head for their stripes.
+def _mgn(flat: dict[str, Any]) -> list[str]:
+    """META_ARCHITECTURE MGN: three branches of the ResNet, and a head for their stripes.
 
     Its losses are averaged over the branches by the head, as they are there by fixed weights.
     """
+    base = flat["MODEL.BACKBONE.NAME"]
     if not base.startswith("resnet"):
         raise ValueError(f"MGN is made of a ResNet here, not of {base}; choose one.")
     flat |= {"MODEL.BACKBONE.NAME": "mgn", "MODEL.BACKBONE.BASE": base}
@@ -111,15 +144,6 @@ def _teacher(flat: dict[str, Any], kind: str) -> list[str]:
     ]
 
 
-def _vit_options(flat: dict[str, Any], name: str) -> list[str]:
-    """Options of FastReID's ViT, which some networks have here, and its own default has not."""
-    has = {k.upper() for k in options(BACKBONES[name])} if name in BACKBONES else set()
-    found = [key for key in SIDE_OPTIONS if key in flat and key.rpartition(".")[2] not in has]
-    for key in found:
-        del flat[key]
-    return [f"{key} has no effect here: it is an option of transreid_vit_base." for key in found]
-
-
 def _older(flat: dict[str, Any]) -> list[str]:
     """``BNneckHead`` with our backbones: id and triplet loss, no download, unless it says more."""
     old = [flat[k] for k, words in OLD_FASTREID.items() if str(flat.get(k)) in words]
@@ -138,6 +162,7 @@ def losses(flat: dict[str, Any]) -> list[str]:
     neck = flat.pop("MODEL.HEADS.WITH_BNNECK", True)
     if not neck and flat.get("MODEL.HEADS.NAME") == "EmbeddingHead":
         flat["MODEL.HEADS.NAME"] = "Linear"
+        flat.pop("MODEL.HEADS.NECK_FEAT", None)  # there is no neck to come before or after
     layer = {
         option: flat.pop(f"MODEL.HEADS.{option}")
         for option in ("CLS_LAYER", "SCALE", "MARGIN")

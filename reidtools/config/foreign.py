@@ -54,6 +54,7 @@ VALUES: dict[str, tuple[str, dict[Any, Any]]] = {
             "avgpool": "avg",
             "GlobalMaxPool": "max",
             "maxpool": "max",
+            "Identity": "avg",  # of a ViT, which pools by itself
             "AdaptiveAvgMaxPool": "avg_max",
             "avgmaxpool": "avg_max",
             "GeneralizedMeanPooling": "gem_fixed",
@@ -198,6 +199,8 @@ FASTREID_DEFAULTS = {
     "SOLVER.STEPS_FROM": "warmup",  # milestones are counted from the end of warm-up
     "SOLVER.WARMUP_FACTOR": 0.1,
     "SOLVER.WARMUP_ITERS": 1000,
+    "SOLVER.WEIGHT_DECAY_BIAS": 5e-4,  # neither follows WEIGHT_DECAY
+    "SOLVER.WEIGHT_DECAY_NORM": 5e-4,
     "TEST.RERANK.VARIANT": "fastreid",
 }
 

@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 
 from reidtools.config.defaults import ONE
+from reidtools.registry import options
 
 Tree = dict[str, Any]
 
@@ -26,11 +27,13 @@ def read_yaml(path: Path) -> Tree:
 def merge(base: Tree, over: Tree, path: str = "") -> Tree:
     """Deep merge, `over` wins; an empty node changes nothing.
 
-    In a slot of one component, a new NAME replaces the node, the old options and all.
+    In a slot of one component, a new NAME replaces the node; of the old options those stay that the
+    new component has as well.
     """
-    if path in ONE and over.get("NAME", base.get("NAME")) != base.get("NAME") and "NAME" in base:
-        return deepcopy(over)
     merged = deepcopy(base)
+    if path in ONE and over.get("NAME", base.get("NAME")) != base.get("NAME") and "NAME" in base:
+        stay = shared(path, over["NAME"])
+        merged = {key: value for key, value in merged.items() if key in stay}
     for key, value in over.items():
         old = merged.get(key)
         if isinstance(old, dict) and isinstance(value, dict):
@@ -67,11 +70,23 @@ def unflatten(items: Iterable[tuple[str, Any]]) -> Tree:
     return tree
 
 
-def make_room(flat: Tree, node: str, name: str) -> None:
-    """Take the slot `node` out of dotted keys if another component than `name` fills it.
+def shared(node: str, name: str) -> set[str]:
+    """Options in the slot `node` that may stay when the component `name` comes into it.
 
-    So the options that a base file gave that one go with it.
+    Where it begins (PRETRAIN_PATH) is no matter of another network.
+    """
+    registry, common = ONE[node]
+    if not isinstance(name, str) or name not in registry:  # it is told later
+        return set()
+    return {key.upper() for key in options(registry[name])} | common.keys() - {"PRETRAIN_PATH"}
+
+
+def make_room(flat: Tree, node: str, name: str) -> None:
+    """Take what only the component before had out of the slot `node` of dotted keys.
+
+    It is for `name`; where that fills it already, nothing goes.
     """
     if flat.get(f"{node}.NAME", name) != name:
-        for key in [key for key in flat if key.startswith(f"{node}.")]:
+        stay = {f"{node}.{option}" for option in shared(node, name)}
+        for key in [key for key in flat if key.startswith(f"{node}.") and key not in stay]:
             del flat[key]

@@ -78,7 +78,7 @@ LAYOUTS = (
         "FastReID",
         (
             *("heads.bottleneck.", "heads.bnneck.", "heads.weight", "heads.classifier."),
-            *("heads.cls_layer.", "heads.pool_layer.", "backbone.NL_"),
+            *("heads.cls_layer.", "heads.pool_layer."),
         ),
         (
             (r"^heads\.(bottleneck\.0|bnneck)\.", "heads.neck."),

@@ -43,7 +43,7 @@ CUSTOMS: dict[str, dict[str, Any]] = {
 }
 # Networks that are looked for only in files of certain toolboxes, by the start of their names.
 OWNERS = {
-    "transreid_": ("TransReID", "reidtools"),
+    "transreid_": ("TransReID", "FastReID", "reidtools"),
     "solider_": ("SOLIDER", "DINO", "reidtools"),
 }
 # How tests resize pictures, by Pillow, where the toolbox' files are of whole re-ID networks.

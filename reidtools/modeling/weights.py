@@ -249,23 +249,27 @@ def compare(
     backbone = model.backbone if whole else model
     adapt, copies = getattr(backbone, "adapt", None), getattr(backbone, "copies", None)
     training = re.compile(layout.training)
-    result, found, copied = Fit(layout.name), {}, {}
+    result, found, sources = Fit(layout.name), {}, {}
     for key, tensor in state.items():
         name, tensor = translate(key, tensor, layout, adapt)
         more = copies(name.removeprefix("backbone.")) if copies else ()
-        copied |= {f"backbone.{copy}": tensor for copy in more}
         if more and name not in own:
-            continue
-        if name not in own or name in found:
+            sources[key] = [(f"backbone.{copy}", tensor) for copy in more]
+        elif name not in own or name in found:
             aside = training.match(key) or (not whole and name.startswith("heads."))
             (result.classifier if aside else result.unused).append(key)
         elif tensor.shape != own[name].shape:
             result.mismatched.append((name, tuple(tensor.shape), tuple(own[name].shape)))
         else:
             found[name] = tensor
-    for name, tensor in copied.items():
-        if name not in found and name in own and own[name].shape == tensor.shape:
-            found[name] = tensor
+    for key, places in sources.items():
+        open_ = [(n, t) for n, t in places if n in own and n not in found]
+        found |= {n: t for n, t in open_ if t.shape == own[n].shape}
+        result.mismatched += [
+            (n, tuple(t.shape), tuple(own[n].shape)) for n, t in open_ if t.shape != own[n].shape
+        ]
+        if not open_:  # the parts that begin as copies have weights of their own
+            (result.classifier if training.match(key) else result.unused).append(key)
     result.matched = list(found)
     _sort_absent(result, model, [n for n in own if n not in found])
     return result, found

@@ -222,7 +222,7 @@ def test_options_of_fastreid_s_vit_that_clip_s_has_here(tmp_path):
         " SIE_COE: 3.0, STRIDE_SIZE: [16, 16]}}"
     )
     for files in ([file], [CONFIGS / "vit_base.yml", file]):
-        assert load(files).MODEL.BACKBONE.NAME == "vit_base_patch16"
+        assert load(files).MODEL.BACKBONE.NAME == "transreid_vit_base"
     clip = load(CONFIGS / "clip_vit_b16.yml", ["MODEL.BACKBONE.SIE_COE", "2"])
     assert clip.MODEL.BACKBONE.SIE_COE == 2.0
     after = load(CONFIGS / "clip_vit_b16.yml", ["MODEL.HEADS.TEST_FEAT", "after"])

@@ -144,6 +144,59 @@ def test_resnest(read, tmp_path):
         load(file)
 
 
+VIT = """
+_BASE_: bot.yml
+MODEL:
+  FREEZE_LAYERS: [backbone]
+  PIXEL_MEAN: [127.5, 127.5, 127.5]
+  PIXEL_STD: [127.5, 127.5, 127.5]
+  BACKBONE:
+    NAME: build_vit_backbone
+    DEPTH: base
+    FEAT_DIM: 768
+    STRIDE_SIZE: (12, 12)
+    SIE_COE: 3.0
+    DROP_PATH_RATIO: 0.2
+    DROP_RATIO: 0.0
+    ATT_DROP_RATE: 0.0
+  HEADS: {POOL_LAYER: Identity}
+SOLVER: {OPT: SGD, BASE_LR: 0.008, WEIGHT_DECAY: 0.0001}
+"""
+
+
+def test_the_vit_is_transreid_s(read, tmp_path):
+    read("bot")
+    (tmp_path / "vit.yml").write_text(VIT)
+    config = load(tmp_path / "vit.yml")
+    backbone = config.MODEL.BACKBONE
+    assert (backbone.NAME, backbone.STRIDE_SIZE) == ("transreid_vit_base", [12, 12])
+    assert (backbone.DROP_PATH, backbone.DROPOUT) == (0.2, 0.0)
+    assert config.MODEL.HEADS.POOL_LAYER == "avg"
+    small = load(tmp_path / "vit.yml", ["MODEL.BACKBONE.DEPTH", "small"]).MODEL.BACKBONE
+    assert small.NAME == "transreid_vit_small"  # of 8 blocks there as well
+
+
+def test_decay_of_norms_and_biases_does_not_follow_that_of_weights(read, tmp_path):
+    read("bot")
+    (tmp_path / "vit.yml").write_text(VIT)
+    solver = load(tmp_path / "vit.yml").SOLVER
+    decays = solver.WEIGHT_DECAY, solver.WEIGHT_DECAY_BIAS, solver.WEIGHT_DECAY_NORM
+    assert decays == (1e-4, 5e-4, 5e-4)
+
+
+def test_layers_are_frozen_for_iterations_or_not_at_all(read, tmp_path):
+    read("bot")
+    (tmp_path / "vit.yml").write_text(VIT)
+    assert load(tmp_path / "vit.yml").MODEL.FREEZE_LAYERS == []
+    frozen = load(tmp_path / "vit.yml", ["SOLVER.FREEZE_ITERS", "1000"])
+    assert frozen.MODEL.FREEZE_LAYERS == ["backbone"]
+
+
+def test_without_a_neck_there_is_no_before_and_after(read):
+    config = read("bot", ["MODEL.HEADS.WITH_BNNECK", "False"])
+    assert config.MODEL.HEADS.NAME == "Linear"
+
+
 def test_other_losses(read):
     words = ["MODEL.LOSSES.NAME", "('CircleLoss', 'Cosface', 'FocalLoss')"]
     words += ["MODEL.LOSSES.CIRCLE.GAMMA", "64", "MODEL.LOSSES.COSFACE.SCALE", "0.5"]
@@ -187,5 +240,7 @@ def test_samplers(read):
 
 
 def test_architectures_that_are_not_here(read):
-    with pytest.raises(ValueError, match="META_ARCHITECTURE MoCo is not here; Baseline, MGN and"):
+    with pytest.raises(
+        ValueError, match="MoCo is not here; Baseline, MGN, Distiller"
+    ):
         read("bot", ["MODEL.META_ARCHITECTURE", "MoCo"])

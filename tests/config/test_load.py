@@ -25,8 +25,14 @@ def test_files_overrides_and_defaults_in_that_order(tmp_path):
     assert (config.SOLVER.BASE_LR, config.SOLVER.MAX_EPOCH, config.SEED) == (0.2, 7, 6)
 
 
-def test_a_new_name_replaces_its_node_options_and_all(tmp_path):
-    file = write(tmp_path, "a.yml", "MODEL: {BACKBONE: {NAME: resnet50, STEM_RELU: false}}")
+def test_under_a_new_name_the_options_stay_that_it_has_as_well(tmp_path):
+    """A recipe's non-local blocks are not lost with MODEL.BACKBONE.NAME resnet50_ibn_a."""
+    text = "MODEL: {BACKBONE: {NAME: resnet50, STEM_RELU: false, PRETRAIN_PATH: a.pth}}"
+    file = write(tmp_path, "a.yml", text)
+    other = load(file, ["MODEL.BACKBONE.NAME", "resnet101_ibn_a"]).MODEL.BACKBONE
+    assert other.STEM_RELU is False and other.PRETRAIN_PATH == ""  # which is another's
+    theirs = load(file, ["MODEL.NAME", "resnet18"]).MODEL.BACKBONE  # in SNU_ReID's words
+    assert (theirs.NAME, theirs.STEM_RELU, theirs.PRETRAIN_PATH) == ("resnet18", False, "")
     assert load(file).MODEL.BACKBONE.STEM_RELU is False
     config = load(file, ["MODEL.BACKBONE.NAME", "osnet_x0_25"])
     assert "STEM_RELU" not in config.MODEL.BACKBONE and config.MODEL.BACKBONE.FC is True

@@ -188,7 +188,7 @@ def test_text_features_make_the_same_graph():
         ({"num_instance": 64}, r"nobody to tell it from; raise SOLVER\.IMS_PER_BATCH"),
         ({"begin": -1}, r"begin is -1; choose the first epoch with a graph, 0 or later"),
         ({"every": 0}, r"every is 0; let a graph last for 1 epoch or more"),
-        ({"first": "TextGraphSampler"}, r"needs text_features as a graph does; choose .*such as"),
+        ({"first": "TextGraphSampler"}, r"needs text_features besides pids; choose .*such as"),
     ],
 )
 def test_options_that_cannot_be_are_refused(options, message):

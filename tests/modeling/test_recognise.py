@@ -107,6 +107,10 @@ def test_a_resnet_alone_may_be_fastreid_s_or_ours():
         recognise(alone, "a.pth")
     assert recognise(alone, format="reidtools").backbone_options == {}
     assert recognise(alone, format="fastreid").backbone_options == {"stem_ceil": True}
+    with pytest.raises(ValueError, match="MODEL.WEIGHTS_FORMAT"):
+        recognise(built("resnet50", backbone_options={"with_nl": True}))
+    ours = recognise(built("resnet50", "BNNeck", backbone_options={"with_nl": True}))
+    assert ours.backbone_options == {"with_nl": True}
     assert recognise(built("osnet_x0_5")).backbone == "osnet_x0_5"  # the same in both
     with pytest.raises(LookupError, match="Did you mean 'FastReID'"):
         recognise(alone, format="fastreit")

@@ -12,10 +12,13 @@ def _resnest(timm_name: str, last_stride: int, image_size: tuple[int, int]) -> T
     if last_stride == 2:
         return TimmBackbone(timm_name, image_size, {})
     built = TimmBackbone(timm_name, image_size, {"output_stride": 16})
-    for module in built.model.layer4.modules():
+    layer = built.model.layer4
+    for module in layer.modules():
         # timm spreads the kernels of a layer that halves no map; re-ID networks leave them.
         if isinstance(module, nn.Conv2d) and module.dilation == (2, 2):
             module.dilation, module.padding = (1, 1), (1, 1)
+    # The authors' first block averages over 3 x 3 whatever its stride; its shortcut, by its stride.
+    layer[0].avd_last, layer[0].downsample[0] = nn.AvgPool2d(3, 1, padding=1), nn.Identity()
     return built
 
 
