@@ -65,15 +65,18 @@ def trainer(
         accumulate=solver.ACCUMULATE,
         also_report=cfg.LOG.TEXT_MAPS,
         clip=make_clipper(**own(clips, maker=make_clipper)) if clips.ENABLED else None,
-        freezing=freezing(cfg, model, optimizer),
+        freezing=freezing(cfg, model, optimizer, len(batches) * solver.MAX_EPOCH),
         average=average(cfg, model),
     )
 
 
-def freezing(cfg: CfgNode, model: Embedder, optimizer: torch.optim.Optimizer) -> Freezing | None:
+def freezing(
+    cfg: CfgNode, model: Embedder, optimizer: torch.optim.Optimizer, iterations: int
+) -> Freezing | None:
     """What keeps MODEL.FREEZE_LAYERS of `model` as they are, if there are any.
 
-    A ValueError if nothing is left to learn, or if the settings contradict each other.
+    `iterations` are those of the whole run. A ValueError if nothing is left to learn, or if the
+    settings contradict each other.
     """
     names, solver = cfg.MODEL.FREEZE_LAYERS, cfg.SOLVER
     if not names:
@@ -89,6 +92,15 @@ def freezing(cfg: CfgNode, model: Embedder, optimizer: torch.optim.Optimizer) ->
             "MODEL.FREEZE_LAYERS, or it."
         )
     made = Freezing(model, names, solver.FREEZE_ITERS, solver.FREEZE_EPOCHS)
+    if made.holds(solver.MAX_EPOCH - 1, iterations - 1):
+        LOGGER.warning(
+            "MODEL.FREEZE_LAYERS %s stay frozen for all of the run's %d iterations%s.",
+            ", ".join(names),
+            iterations,
+            ""
+            if not (solver.FREEZE_ITERS or solver.FREEZE_EPOCHS)
+            else "; lower SOLVER.FREEZE_ITERS or FREEZE_EPOCHS, or train longer",
+        )
     kept = {id(weight) for weight in made.weights}
     if all(id(weight) in kept for group in optimizer.param_groups for weight in group["params"]):
         raise ValueError(
@@ -108,4 +120,5 @@ def average(cfg: CfgNode, model: Embedder) -> MovingAverage | None:
             f"SOLVER.FREEZE {cfg.SOLVER.FREEZE} keeps the weights that SOLVER.EMA would average; "
             "leave out one of them."
         )
+    LOGGER.info("What is tested and kept is the moving average of the weights (SOLVER.EMA).")
     return MovingAverage(model, **own(node, maker=MovingAverage))

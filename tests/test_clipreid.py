@@ -95,7 +95,7 @@ def test_two_stages_then_nothing_left_then_a_test(at_home, type_tool):
     assert f"Test Results - mAP: {mean:.2f}%" in alone
     torch.save(dict(two), "published.pth")
     words = ["MODEL.WEIGHTS", "published.pth", *TINY[:8], "INPUT.SIZE_TRAIN", "[32,16]"]
-    words += ["INPUT.INTERPOLATION", "area"]  # without a note pictures are resized as the authors do
+    words += ["INPUT.INTERPOLATION", "area"]  # without a note: as the authors
     code, plain, err = type_tool("test_clipreid.py", *words)
     assert code == 0, err
     assert f"Test Results - mAP: {mean:.2f}%" in plain

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from shutil import get_terminal_size
 from typing import Any
 
@@ -17,7 +18,7 @@ from reidtools.api.inventory import (
     told_figures,
     value_of,
 )
-from reidtools.modeling.zoo import Published, named, of_backbone, read_zoo
+from reidtools.modeling.zoo import PREFIX, Published, named, of_backbone, read_zoo
 from reidtools.registry import unknown
 
 Thing = Component | Recipe | Published
@@ -66,6 +67,9 @@ def _named(name: str, kinds: Sequence[str]) -> list[Thing]:
     for kind in kinds:
         for thing in _things(kind):
             known.setdefault(thing.name.removesuffix(".yml").lower(), []).append(thing)
+            if kind == "recipes" and "/" in thing.name:  # by its file's own name as well
+                known.setdefault(Path(thing.name).stem.lower(), []).append(thing)
+    name = name.removeprefix(PREFIX).removeprefix("configs/").removesuffix(".yml")
     if name.lower() not in known:
         near = str(unknown("name", name, (t.name for things in known.values() for t in things)))
         raise LookupError(

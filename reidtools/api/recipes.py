@@ -148,7 +148,12 @@ def network_of(saved: dict[str, Any], path: str | Path, format: str = "") -> dic
         tree["INPUT"] = tree.get("INPUT", {}) | {"INTERPOLATION": network.interpolation}
     if known := zoo.pictures_of(path):
         tree["INPUT"] = tree.get("INPUT", {}) | known
-        LOGGER.info("As published, its pictures are as INPUT %s says.", known)
+        told = ", ".join(f"INPUT.{key} {value}" for key, value in known.items())
+        LOGGER.info("%s is published with %s, unless you set it.", Path(path).name, told)
+    if network.layout == "torchreid":
+        LOGGER.info(
+            "torchreid's figures are of TEST.METRIC euclidean; cosine is what is used here."
+        )
     return tree
 
 

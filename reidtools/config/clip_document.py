@@ -5,6 +5,7 @@ their defaults count, epochs count from 1, and SOLVER.WARMUP_ITERS counts epochs
 their keys change only what they name.
 """
 
+from pathlib import Path
 from typing import Any
 
 from reidtools.config import clip_training
@@ -146,7 +147,10 @@ def _options(file: ClipFile) -> None:
 def _weights(file: ClipFile) -> None:
     """PRETRAIN_CHOICE says what PRETRAIN_PATH is: weights of the backbone, or of a whole model."""
     flat, key = file.flat, "MODEL.PRETRAIN_CHOICE"
-    if file.document and flat.get("TEST.WEIGHT"):
+    tested = str(flat.get("TEST.WEIGHT") or "")
+    if file.document and not file.staged and tested and not Path(tested).is_file():
+        file.leave_out("TEST.WEIGHT", "there is no such file; name one for a test")
+    elif file.document and tested:
         file.notes.append(
             "TEST.WEIGHT is a checkpoint for tests there; here training starts from it as well, "
             "unless you type MODEL.WEIGHTS ''."

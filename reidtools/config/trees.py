@@ -32,7 +32,8 @@ def merge(base: Tree, over: Tree, path: str = "") -> Tree:
     """
     merged = deepcopy(base)
     if path in ONE and over.get("NAME", base.get("NAME")) != base.get("NAME") and "NAME" in base:
-        stay = shared(path, over["NAME"])
+        theirs = all(str(node["NAME"]).startswith("build_") for node in (base, over))
+        stay = merged.keys() if theirs else shared(path, over["NAME"])  # FastReID keeps them all
         merged = {key: value for key, value in merged.items() if key in stay}
     for key, value in over.items():
         old = merged.get(key)

@@ -192,7 +192,7 @@ class Fit:
         if self.unused:
             parts.append(f"unused: {some(self.unused)}")
         if self.classifier:
-            parts.append(f"of losses: {some(self.classifier)}")
+            parts.append(f"not needed: {some(self.classifier)}")
         return "; ".join(parts)
 
     def details(self) -> str:
@@ -204,7 +204,7 @@ class Fit:
             for name, theirs, ours in self.mismatched
         ]
         lines += [f"unused: {name}" for name in self.unused]
-        lines += [f"of losses: {name}" for name in self.classifier]
+        lines += [f"not needed: {name}" for name in self.classifier]
         return "\n".join([str(self), *lines])
 
 

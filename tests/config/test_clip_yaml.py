@@ -369,11 +369,17 @@ def test_the_sampler_softmax_means_the_identity_loss_alone(clip):
     )
 
 
-def test_weights_of_a_whole_model(clip):
+def test_weights_of_a_whole_model(clip, transreid, tmp_path):
     typed = ["MODEL.PRETRAIN_CHOICE", "self", "MODEL.PRETRAIN_PATH", "x.pth"]
     assert load(clip, typed).MODEL.WEIGHTS == "x.pth"
     config, notes = resolve(clip, ["TEST.WEIGHT", "y.pth"])
     assert config.MODEL.WEIGHTS == "y.pth"
+    # TransReID's files name what their training has not made yet.
+    typed = ["TEST.WEIGHT", str(tmp_path / "y.pth")]
+    config, told = resolve(transreid, typed)
+    assert config.MODEL.WEIGHTS == "" and any("there is no such file" in note for note in told)
+    Path(typed[1]).touch()
+    assert resolve(transreid, typed)[0].MODEL.WEIGHTS == typed[1]
     assert any("training starts from it as well" in note for note in notes)
 
 

@@ -142,6 +142,11 @@ def test_resnest(read, tmp_path):
     file.write_text(text % "true")
     with pytest.raises(ValueError, match=r"WITH_NL True asks for non-local blocks in a network"):
         load(file)
+    (tmp_path / "s50_agw.yml").write_text(  # where the base asks for them, as in yacs
+        "_BASE_: agw.yml\nMODEL: {BACKBONE: {NAME: build_resnest_backbone}}"
+    )
+    with pytest.raises(ValueError, match=r"WITH_NL True asks for non-local blocks in a network"):
+        load(tmp_path / "s50_agw.yml")
 
 
 VIT = """
@@ -240,7 +245,5 @@ def test_samplers(read):
 
 
 def test_architectures_that_are_not_here(read):
-    with pytest.raises(
-        ValueError, match="MoCo is not here; Baseline, MGN, Distiller"
-    ):
+    with pytest.raises(ValueError, match="MoCo is not here; Baseline, MGN, Distiller"):
         read("bot", ["MODEL.META_ARCHITECTURE", "MoCo"])

@@ -156,8 +156,6 @@ class ResNet(nn.Module):
             FastReID, so FastReID's weights want True. Maps keep their size where 4 divides a side.
         with_se: a squeeze-and-excitation block at the end of every block.
         with_nl: non-local blocks in layers 2 and 3, as AGW and SBS have.
-        frozen_layers: how many of layer 1..4 stay, with the stem, as they were loaded: no
-            gradients, and batch norms that keep their statistics. 0 freezes nothing.
     """
 
     pooled = False
@@ -171,23 +169,17 @@ class ResNet(nn.Module):
         stem_ceil: bool = False,
         with_se: bool = False,
         with_nl: bool = False,
-        frozen_layers: int = 0,
     ):
         super().__init__()
         if last_stride not in (1, 2):
             raise ValueError(f"LAST_STRIDE of {name} is {last_stride}; set it to 1 or 2.")
-        if frozen_layers not in range(5):
-            raise ValueError(
-                f"FROZEN_LAYERS of {name} is {frozen_layers}, but there are 4 layers; "
-                "set it to 0 (nothing is frozen) … 4 (everything is)."
-            )
         depth, ibn = name.removesuffix("_ibn_a"), name.endswith("_ibn_a")
         if with_nl and depth not in NON_LOCAL:
             raise ValueError(
                 f"WITH_NL is for {', '.join(NON_LOCAL)}, with or without _ibn_a, and not for "
                 f"{name}; set it to False, or choose one of them."
             )
-        self.name, self.stem_relu, self.frozen_layers = name, stem_relu, frozen_layers
+        self.name, self.stem_relu = name, stem_relu
         block, counts = BLOCKS[depth]
         self.conv1 = nn.Conv2d(3, 64, 7, 2, padding=3, bias=False)
         self.bn1 = nn.BatchNorm2d(64)
@@ -205,8 +197,6 @@ class ResNet(nn.Module):
         few = NON_LOCAL[depth] if with_nl else (0, 0)
         self.NL_2 = nn.ModuleList(NonLocal(128 * block.expansion) for _ in range(few[0]))
         self.NL_3 = nn.ModuleList(NonLocal(256 * block.expansion) for _ in range(few[1]))
-        for module in self._frozen():
-            module.requires_grad_(False)
 
     def _layer(
         self, block: type, width: int, count: int, stride: int, ibn: bool, se: bool
@@ -216,22 +206,6 @@ class ResNet(nn.Module):
             blocks.append(block(self.dim, width, stride if index == 0 else 1, ibn, se))
             self.dim = width * block.expansion
         return nn.Sequential(*blocks)
-
-    def _frozen(self) -> list[nn.Module]:
-        if not self.frozen_layers:
-            return []
-        frozen = [self.conv1, self.bn1]
-        for number in range(1, self.frozen_layers + 1):
-            names = f"layer{number}", f"NL_{number}"
-            frozen += [getattr(self, name) for name in names if hasattr(self, name)]
-        return frozen
-
-    def train(self, mode: bool = True) -> "ResNet":
-        """As for every module, but the frozen layers stay in evaluation mode."""
-        super().train(mode)
-        for module in self._frozen():
-            module.eval()
-        return self
 
     def forward(self, images: Tensor) -> Tensor:
         x = self.bn1(self.conv1(images))
@@ -269,7 +243,6 @@ def _register(name: str) -> None:
         stem_ceil: bool = False,
         with_se: bool = False,
         with_nl: bool = False,
-        frozen_layers: int = 0,
     ) -> ResNet:
         return ResNet(
             name,
@@ -278,7 +251,6 @@ def _register(name: str) -> None:
             stem_ceil=stem_ceil,
             with_se=with_se,
             with_nl=with_nl,
-            frozen_layers=frozen_layers,
         )
 
     depth, ibn = name.removeprefix("resnet").removesuffix("_ibn_a"), name.endswith("_ibn_a")
