@@ -148,7 +148,7 @@ def _weights(file: ClipFile) -> None:
     """PRETRAIN_CHOICE says what PRETRAIN_PATH is: weights of the backbone, or of a whole model."""
     flat, key = file.flat, "MODEL.PRETRAIN_CHOICE"
     tested = str(flat.get("TEST.WEIGHT") or "")
-    if file.document and not file.staged and tested and not Path(tested).is_file():
+    if file.document and file.transformer and tested and not Path(tested).is_file():
         file.leave_out("TEST.WEIGHT", "there is no such file; name one for a test")
     elif file.document and tested:
         file.notes.append(
