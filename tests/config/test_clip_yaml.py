@@ -369,12 +369,13 @@ def test_the_sampler_softmax_means_the_identity_loss_alone(clip):
     )
 
 
-def test_weights_of_a_whole_model(clip, transreid, tmp_path):
+def test_weights_of_a_whole_model(clip, tmp_path):
     typed = ["MODEL.PRETRAIN_CHOICE", "self", "MODEL.PRETRAIN_PATH", "x.pth"]
     assert load(clip, typed).MODEL.WEIGHTS == "x.pth"
     config, notes = resolve(clip, ["TEST.WEIGHT", "y.pth"])
     assert config.MODEL.WEIGHTS == "y.pth"
     # TransReID's files name what their training has not made yet.
+    transreid = write(tmp_path, TRANSREID, "transreid.yml")
     typed = ["TEST.WEIGHT", str(tmp_path / "y.pth")]
     config, told = resolve(transreid, typed)
     assert config.MODEL.WEIGHTS == "" and any("there is no such file" in note for note in told)
