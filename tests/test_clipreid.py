@@ -102,11 +102,12 @@ def test_two_stages_then_nothing_left_then_a_test(at_home, type_tool):
 
 
 def test_only_the_words_of_stage_1_are_trained(at_home):
-    from reidtools.api.training import _data, _trainer
+    from reidtools.api.training import _trainer
+    from reidtools.api.training_data import training_data
 
     files = CONFIGS / "clip_small.yml"
     cfg = rt.get_config(files, RN50, fragment=CONFIGS / "clip_prompts.yml", stage=1)
-    samples, captions, _ = _data(cfg)
+    samples, captions, _ = training_data(cfg)
     trainer = _trainer(cfg, samples, captions, torch.device("cpu"))
     before = {n: w.clone() for n, w in trainer.model.state_dict().items()}
     texts = {n: w.clone() for n, w in trainer.objective.state_dict().items()}

@@ -9,7 +9,7 @@ from test_api import SMALL, folder, settings  # noqa: F401  (its folder is used 
 
 import reidtools as rt
 from reidtools import build
-from reidtools.api.training import _data
+from reidtools.api.training_data import training_data
 from reidtools.config.load import changed
 
 
@@ -60,7 +60,7 @@ def test_every_sampler_draws_from_joined_sets(sets, name, options):
     pairs |= {f"DATALOADER.SAMPLER.{key}": value for key, value in options.items()}
     pairs |= {"DATALOADER.SAMPLER.NAME": name, "TEST.LOSS_BATCHES": "1"}
     cfg = rt.get_config("", [word for pair in pairs.items() for word in pair])
-    samples, _, tests = _data(cfg)
+    samples, _, tests = training_data(cfg)
     batches = build.train_batches(cfg, samples, torch.Generator(), torch.device("cpu"))
     counted = 0
     for batch in batches.sampler:
@@ -112,7 +112,7 @@ def test_a_checkpoint_without_a_config_claims_nothing(sets):
 
 def test_combineall_trains_on_everybody_of_a_set(sets):
     cfg = of(settings(DATASETS__NAMES="ours", DATASETS__TESTS="theirs"), DATASETS__COMBINEALL=True)
-    samples, _, tests = _data(cfg)
+    samples, _, tests = training_data(cfg)
     assert len({s.pid for s in samples}) == 3 + 3  # the people of train and those of the test
     assert len(samples) == 3 * 2 + 3 * (2 + 2) and list(tests) == ["theirs"]
     report = rt.train(of(cfg, OUTPUT_DIR="a", SOLVER__MAX_EPOCH=1))
@@ -129,7 +129,7 @@ def test_combineall_takes_the_toys_but_not_their_distractors(folder):  # noqa: F
     (folder / "datasets/other/gallery/a").mkdir(parents=True)
     for split in ("query", "gallery"):
         Image.new("RGB", (8, 16)).save(folder / f"datasets/other/{split}/a/1.jpg")
-    samples, _, _ = _data(of(plain, DATASETS__TESTS=["other"], DATASETS__COMBINEALL=True))
+    samples, _, _ = training_data(of(plain, DATASETS__TESTS=["other"], DATASETS__COMBINEALL=True))
     assert len({s.pid for s in samples}) == 4 + 2
     people = [s for s in splits.gallery if s.pid]
     assert len(samples) == len(splits.train) + len(splits.query) + len(people)
@@ -145,10 +145,10 @@ def test_combineall_takes_the_validation_list_where_there_is_one(folder, capsys)
     (home / "list_gallery.txt").write_text("0005/0000_000_01_query_0015_0.jpg 5\n")
     draw(folder, "other", 2)
     cfg = of(settings(DATASETS__NAMES="msmt17", DATASETS__TESTS="other"), DATASETS__COMBINEALL=True)
-    samples, _, _ = _data(cfg)
+    samples, _, _ = training_data(cfg)
     assert sorted(s.pid for s in samples) == [3, 5, 6 + 5]  # val and test both have a person 5
     (home / "list_val.txt").unlink()
-    samples, _, _ = _data(cfg)
+    samples, _, _ = training_data(cfg)
     assert sorted(s.pid for s in samples) == [5, 6 + 5]
     assert "list_val.txt is missing" in capsys.readouterr().err
 
@@ -224,7 +224,7 @@ def test_a_table_needs_models_that_tell_of_sets_or_sets(sets):
 def test_a_picture_that_is_trained_on_and_tested_is_told(sets, capsys):
     (sets / "datasets/copy").symlink_to(sets / "datasets/ours")
     cfg = settings(DATASETS__NAMES="ours", DATASETS__TESTS="copy")
-    _data(cfg)
+    training_data(cfg)
     assert "are trained on" not in capsys.readouterr().err
     with pytest.raises(ValueError, match="copy: 12 pictures of the test are trained on, such as"):
-        _data(of(cfg, DATASETS__COMBINEALL=True))
+        training_data(of(cfg, DATASETS__COMBINEALL=True))

@@ -37,7 +37,8 @@ from reidtools.api.tracks import (
     extract_tracks,
     extraction_config,
 )
-from reidtools.api.training import check, train
+from reidtools.api.training import train
+from reidtools.api.training_data import check
 from reidtools.api.tuning import finetune
 from reidtools.api.using import create_embeddings, embed, find_similar, infer, load
 from reidtools.api.zoo_page import write_page
