@@ -98,3 +98,35 @@ def test_ours_goes_on_with_the_same_datasets_only(tmp_path):
 
     assert torch.equal(classifier(), kept)
     assert not torch.equal(classifier("DATASETS.NAMES", "[toy, toy_mars]"), kept)
+
+
+def test_people_whose_order_is_not_sure_begin_anew(filled, caplog, monkeypatch):
+    """Others number them as a set of Python gives them, which is no order for high numbers."""
+    high = [2049, 1, 4098, *range(10, 71)]
+    assert list(set(high)) != sorted(high)
+    splits = build.splits
+
+    def renumbered(cfg, name):
+        found = splits(cfg, name)
+        numbers = dict(zip(sorted({s.pid for s in found.train}), sorted(high), strict=True))
+        return found._replace(train=[s._replace(pid=numbers[s.pid]) for s in found.train])
+
+    monkeypatch.setattr(build, "splits", renumbered)
+    body = {f"backbone.base.{k}": v for k, v in BACKBONES["resnet18"]().state_dict().items()}
+    filled({"state_dict": body | {"fc_query.weight": torch.ones(64, 512)}})
+    assert "in which order the file has these people is not sure" in caplog.text
+
+
+def test_a_resnet_of_torchreid_has_a_classifier_too(filled):
+    state = BACKBONES["resnet18"](last_stride=2).state_dict()
+    rows = torch.arange(64).float()[:, None].expand(64, 512).clone()
+    state |= {"classifier.weight": rows, "classifier.bias": torch.ones(64)}
+    words = ["MODEL.LOSSES.CrossEntropyLoss.BIAS", "True"]
+    classifier = filled({"state_dict": state}, *words)[0].losses["CrossEntropyLoss"].classifier
+    assert torch.equal(classifier.weight, rows) and classifier.bias.tolist() == [1.0] * 64
+
+
+def test_focal_loss_has_a_classifier_too(filled):
+    words = ["MODEL.LOSSES.CrossEntropyLoss.WEIGHT", "0", "MODEL.LOSSES.FocalLoss.ALPHA", "1"]
+    objective, _ = filled(state_of_fastreid(64), *words)
+    assert objective.losses["FocalLoss"].classifier.weight[:, 0].max() == 63

@@ -49,7 +49,8 @@ def fill_objective(
         if found:
             theirs = len(next(iter(found.values())))
             ours = len({sample.pid for sample in samples})
-            why = f"those of {source} are of {theirs} people, not of {ours}"
+            lengths = "have other lengths" if theirs == ours else f"are of {theirs} people"
+            why = f"those of {source} {lengths}, not {'ours' if theirs == ours else f'of {ours}'}"
         LOGGER.info("Classifiers and centres begin anew: %s.", why)
 
 
@@ -84,7 +85,11 @@ def _of_people(
         ours = names[0] if names[0] in own else names[1]
         if ours in own and (ours == names[0] or branch == "0"):
             rows[ours] = tensor
-    pids = sorted({sample.pid for sample in samples})
+    people = {sample.pid for sample in samples}
+    pids = sorted(people)
+    if not layout.by_text and list(people) != pids:
+        # Others number the people as a set of Python gives them: in order, unless numbers are high.
+        return {}, "in which order the file has these people is not sure"
     if layout.by_text and all(len(tensor) == len(pids) for tensor in rows.values()):
         theirs = {pid: place for place, pid in enumerate(sorted(pids, key=str))}
         places = torch.tensor([theirs[pid] for pid in pids])

@@ -40,7 +40,8 @@ def teacher_of(cfg: CfgNode, device: torch.device) -> Teacher | None:
     with torch.random.fork_rng(devices=[]):  # a student begins as it would without a teacher
         saved = weights.read(path)
         words = ["MODEL.DEVICE", cfg.MODEL.DEVICE, "MODEL.WEIGHTS", path]
-        own = configs.load("", words, base=brought(path))
+        words += ["MODEL.WEIGHTS_FORMAT", format] if (format := cfg.MODEL.WEIGHTS_FORMAT) else []
+        own = configs.load("", words, base=brought(path, format))
         network = filled(own).to(device)
         classifier, people = _classifier(own, network, saved)
     teacher = Teacher(

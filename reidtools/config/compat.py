@@ -114,6 +114,8 @@ def translate(tree: Tree, people: bool = False, stage: int | None = None) -> tup
         _move(flat, "SOLVER.EVAL_PERIOD", "TEST.EVAL_PERIOD", flat["SOLVER.EVAL_PERIOD"], notes)
     if flat.get("DATALOADER.SAMPLER.NAME") in ("RandomSampler", "ImbalancedDatasetSampler"):
         flat.pop("DATALOADER.SAMPLER.NUM_INSTANCE", None)
+    if not flat.get("DATALOADER.SAMPLER.SET_WEIGHT", True):  # as it is by default there
+        del flat["DATALOADER.SAMPLER.SET_WEIGHT"]
     if people and flat.pop("OUTPUT_DIR", None):
         notes.append("OUTPUT_DIR in a file of theirs is for tools on folders; runs go to logs/.")
     if people:

@@ -168,7 +168,14 @@ LAYOUTS = (
     # The fc of OSNet is left out only where the model was asked to do without (FC False).
     Layout("torchreid", ("conv2.0.conv1.conv.",), BARE, r"classifier\.|fc\.", ONE_CLASSIFIER),
     # A numbered fc, as of torchreid's resnet50_fc512, is a part of the embedding.
-    Layout("torchvision", ("layer1.0.", "features."), BARE, r"classifier\.|fc\.[a-z]"),
+    # torchreid's own ResNets are called as torchvision's, but for their classifier.
+    Layout(
+        "torchvision",
+        ("layer1.0.", "features."),
+        BARE,
+        r"classifier\.|fc\.[a-z]",
+        ONE_CLASSIFIER,
+    ),
     Layout(
         "timm",
         ("patch_embed.", "blocks.", "stem", "stages"),
@@ -205,6 +212,8 @@ def translate(
     """The name, and the tensor, under which an `Embedder` would have this entry of a file."""
     for pattern, replacement in layout.renames:
         key = re.sub(pattern, replacement, key)
+    if key == "heads.neck.weight" and tensor.ndim == 4:  # EMBEDDING_DIM without a neck
+        key = "heads.projection.weight"
     if key.endswith("projection.weight") and key.startswith("heads.") and tensor.ndim == 4:
         tensor = tensor.flatten(1)  # FastReID's is a convolution
     if adapt and key.startswith("backbone."):

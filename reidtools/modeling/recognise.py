@@ -30,7 +30,12 @@ PIXELS = {
     ("OpenAI's CLIP", "clip_rn50"): OPENAI,
     ("OpenAI's CLIP", "clip_vit_b16"): OPENAI,
     ("CLIP-ReID", "clip_vit_b16"): HALVES,
-    **{("TransReID", name): HALVES for name in BACKBONES if name.startswith("transreid_")},
+    **{
+        (toolbox, name): HALVES
+        for toolbox in ("TransReID", "FastReID")
+        for name in BACKBONES
+        if name.startswith("transreid_")
+    },
     **{("SOLIDER", name): HALVES for name in BACKBONES if name.startswith("solider_")},
 }
 CLIP_NAMES = ("backbone.attnpool.", "backbone.ln_pre.")  # what both towers of CLIP have
@@ -102,14 +107,15 @@ def recognise(state: dict[str, Tensor], file_name: str = "", format: str = "") -
         if fitted.complete:
             if not format:
                 _check_whose(layout, name, entries, file_name)
-            notes = _notes(name, chosen, head_options, bool(model.backbone.pooled))
+            told = bool(model.backbone.pooled) or head == "MGN"
+            notes = _notes(name, chosen, head_options, told)
             doubts: tuple[str, ...] = ()
             if hint not in ("", name):
                 doubts = (f"The file's name says {hint}, but its tensors are those of {name}.",)
             told = _pixels(state, chosen.get("timm_name") or _timm_name(file_name))
             pixels = PIXELS.get((layout.name, name), told)
             known = Network(layout.name, name, chosen, head, head_options, notes, doubts, pixels)
-            return known._replace(interpolation=RESIZED.get(layout.name, ""))
+            return known._replace(interpolation=_resized(layout, state))
         if fitted.matched and (nearest is None or len(fitted.matched) > nearest[0]):
             nearest = len(fitted.matched), chosen.get("timm_name", name), fitted
     closest = f" The nearest is {nearest[1]} with {head} ({nearest[2]})." if nearest else ""
@@ -199,6 +205,13 @@ def _candidates(
                 continue
             chosen |= {k: v for k, v in told.items() if v != ours[k]}
         yield name, chosen
+
+
+def _resized(layout: Layout, state: dict[str, Tensor]) -> str:
+    """How the toolbox of a file resizes pictures; torchreid's ResNets have torchvision's names."""
+    theirs = layout.name == "torchvision" and "classifier.weight" in state
+    of_resnet = theirs and any(name.startswith("layer1.0.") for name in state)
+    return RESIZED.get("torchreid" if of_resnet else layout.name, "")
 
 
 def _may_be(name: str, layout: Layout) -> bool:

@@ -5,6 +5,7 @@
 ({'market1501': (94.2, 82.6)}, (384, 128))
 """
 
+import logging
 from collections.abc import Mapping
 from difflib import get_close_matches
 from functools import cache
@@ -12,7 +13,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from reidtools.fetching import check_sum, fetch
+from reidtools.files import sha256_of
 
+LOGGER = logging.getLogger("reidtools")
 ZOO = Path(__file__).with_name("zoo.yml")
 PREFIX = "zoo:"  # MODEL.WEIGHTS zoo:NAME
 OWN_FOLDERS = (Path(), Path("models"))  # what lies here counts before all caches
@@ -127,6 +130,8 @@ def get(name: str, folder: str | Path = "") -> tuple[Path, bool]:
     here = Path(folder).expanduser() if folder else None
     there = find(weights) if here is None else here / weights.files[0]
     if there and there.is_file():
+        if weights.sha256 and not sha256_of(there).startswith(weights.sha256):
+            LOGGER.warning("%s is another version of %s than the published one.", there, name)
         return there, False
     target = (here or caches()[0]) / weights.files[0]
     origin = {"url": weights.url, "drive_id": weights.id, "sha256": weights.sha256}

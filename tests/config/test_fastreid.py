@@ -123,6 +123,12 @@ def test_sbs(read):
     assert config.DATALOADER.SAMPLER.NUM_INSTANCE == 16
 
 
+def test_a_classifier_on_the_command_line(read):
+    typed = ["MODEL.HEADS.CLS_LAYER", "CosSoftmax", "MODEL.HEADS.SCALE", "30"]
+    loss = read("bot", [*typed, "MODEL.HEADS.MARGIN", "0.35"]).MODEL.LOSSES.CrossEntropyLoss
+    assert (loss.CLS_LAYER, loss.SCALE, loss.MARGIN) == ("CosSoftmax", 30.0, 0.35)
+
+
 def test_mgn(read):
     config = read("mgn")
     backbone, heads = config.MODEL.BACKBONE, config.MODEL.HEADS
@@ -237,6 +243,7 @@ def test_pictures(read):
 
 
 def test_samplers(read):
+    assert "SET_WEIGHT" not in read("bot", ["DATALOADER.SET_WEIGHT", "[]"]).DATALOADER.SAMPLER
     typed = ["DATALOADER.SAMPLER_TRAIN", "SetReWeightSampler", "DATALOADER.SET_WEIGHT", "[2, 1]"]
     sampler = read("bot", typed).DATALOADER.SAMPLER
     assert (sampler.NAME, sampler.SET_WEIGHT) == ("SetReWeightSampler", [2, 1])

@@ -76,6 +76,7 @@ def test_one_resnet_is_another_in_each_toolbox(manifest, backbone, options):
 def test_torchreid_and_torchvision_keep_the_last_stride(name):
     found = recognise(bare(name))
     assert (found.backbone, found.backbone_options) == (name, {"last_stride": 2})
+    assert found.interpolation == "bilinear"
     assert str(found) == (
         f"{name} with Linear (torchvision layout). No tensor tells LAST_STRIDE 2, STEM_RELU True, "
         "STEM_CEIL False, POOL_LAYER avg: set what is otherwise in yours."
@@ -219,6 +220,14 @@ def test_mgn_of_fastreid():
     assert found.head_options == {}
     translated = {translate(k, t, layout_of(theirs), body.adapt)[0] for k, t in theirs.items()}
     assert translated == {*state, "b21_head.weight"}
+
+
+def test_fastreid_s_embedding_without_a_neck():
+    state = built("resnet18", "Linear", backbone_options={"stem_ceil": True})
+    state |= {"heads.bottleneck.0.weight": torch.empty(64, 512, 1, 1, device="meta")}
+    found = recognise(state | {"heads.weight": torch.empty(9, 64, device="meta")})
+    assert (found.layout, found.head) == ("FastReID", "Linear")
+    assert found.head_options == {"embedding_dim": 64}
 
 
 def test_the_classifiers_of_a_file_by_their_branches():
