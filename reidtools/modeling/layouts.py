@@ -113,7 +113,7 @@ LAYOUTS = (
             (r"^(b[12])\.", r"backbone.\1."),
             (r"^bottleneck((?:_\d)?)\.", r"heads.neck\1."),
         ),
-        r"classifier(_\d)?\.|base\.(fc|norm|blocks\.(7|11))\.",
+        r"classifier(_\d)?\.|base\.fc\.",
         tuple(
             (
                 rf"^classifier{f'_{i}' if i else ''}\.weight$",

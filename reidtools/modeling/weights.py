@@ -268,8 +268,8 @@ def compare(
         result.mismatched += [
             (n, tuple(t.shape), tuple(own[n].shape)) for n, t in open_ if t.shape != own[n].shape
         ]
-        if not open_:  # the parts that begin as copies have weights of their own
-            (result.classifier if training.match(key) else result.unused).append(key)
+        if not open_:  # the parts that begin as copies of it have weights of their own
+            result.classifier.append(key)
     result.matched = list(found)
     _sort_absent(result, model, [n for n in own if n not in found])
     return result, found
