@@ -1,279 +1,340 @@
-"""Which network a file is of, from names and shapes alone: all tensors are on torch's meta device.
+import os
+import pickle
 
-The manifests list the state dicts of the public projects; see tests/golden/README.md.
-"""
-
-import gzip
-import json
-from pathlib import Path
-
+import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from reidtools.modeling import Embedder
-from reidtools.modeling.layouts import layout_of, of_objective, translate
-from reidtools.modeling.recognise import named_in, recognise
-from reidtools.registry import BACKBONES, HEADS, TEMPORAL
-
-GOLDEN = Path(__file__).parents[1] / "golden"
-MANIFESTS = json.loads(gzip.decompress((GOLDEN / "manifests.json.gz").read_bytes()))
-OSNETS = [name for name in MANIFESTS if name.startswith("torchreid.")]
+from reidtools.modeling.weights import fit, load_pretrained, read, state_of
+from reidtools.registry import BACKBONES, HEADS
 
 
-def listed(manifest):
-    keys = MANIFESTS[manifest]["keys"]
-    return {name: torch.empty(shape, device="meta") for name, shape, _ in keys}
+def osnet_embedder(head="BNNeck", **options):
+    backbone = BACKBONES["osnet_x0_25"]()
+    return Embedder(backbone, HEADS[head](backbone.dim, backbone.pooled, **options))
 
 
-def built(backbone, head="Linear", temporal="Mean", *, backbone_options=None, **head_options):
-    """The state dict of a model of ours."""
-    with torch.device("meta"):
-        body = BACKBONES.build(backbone, {"image_size": (256, 128)}, backbone_options or {})
-        heads = HEADS[head](body.dim, body.pooled, **head_options)
-        return Embedder(body, heads, TEMPORAL[temporal](heads.dim)).state_dict()
+def torchreid_state():
+    """As torchreid would save osnet_x0_25 trained on 10 people."""
+    state = dict(BACKBONES["osnet_x0_25"]().state_dict())
+    return state | {"classifier.weight": torch.zeros(10, 512), "classifier.bias": torch.zeros(10)}
 
 
-def bare(backbone, **options):
-    """The state dict of a backbone, with a classifier: how torchreid saves one."""
-    with torch.device("meta"):
-        state = BACKBONES[backbone](**options).state_dict()
-    return state | {"classifier.weight": torch.empty(10, 512, device="meta")}
+# --- files ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("manifest", OSNETS)
-def test_every_osnet_of_torchreid_by_its_tensors_alone(manifest):
-    found = recognise(listed(manifest))
-    name = manifest.removeprefix("torchreid.")
-    assert found == ("torchreid", name, {}, "Linear", {}, (), (), None, "bilinear")
+def test_read_gives_back_what_was_saved(tmp_path):
+    torch.save({"state_dict": {"a": torch.arange(3)}, "epoch": 7}, tmp_path / "a.pth")
+    content = read(tmp_path / "a.pth")
+    assert content["epoch"] == 7
+    assert state_of(content)["a"].tolist() == [0, 1, 2]
 
 
-def test_there_are_six_of_them():
-    assert len(OSNETS) == 6
+def test_numpy_numbers_beside_the_weights_do_no_harm(tmp_path):
+    torch.save({"state_dict": {"a": torch.zeros(1)}, "rank1": np.float32(0.5)}, tmp_path / "a.pth")
+    assert read(tmp_path / "a.pth")["rank1"] == 0.5
+
+
+def test_safetensors(tmp_path):
+    safetensors = pytest.importorskip("safetensors.torch")
+    safetensors.save_file({"a": torch.ones(2)}, tmp_path / "a.safetensors")
+    assert read(tmp_path / "a.safetensors")["a"].tolist() == [1, 1]
+
+
+def test_a_missing_file_is_named_in_full(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(FileNotFoundError, match=str(tmp_path / "no.pth")):
+        read("no.pth")
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+@pytest.mark.parametrize("share", [0.001, 0.1, 0.5, 0.99])
+def test_a_file_cut_short_is_recognised(tmp_path, zipped, share):
+    path = tmp_path / "a.pth"
+    torch.save({"a": torch.zeros(5000)}, path, _use_new_zipfile_serialization=zipped)
+    content = path.read_bytes()
+    path.write_bytes(content[: int(len(content) * share)])
+    with pytest.raises(ValueError, match=r"a\.pth is cut short or damaged"):
+        read(path)
+
+
+def test_a_web_page_saved_as_weights_is_recognised(tmp_path):
+    (tmp_path / "a.pth").write_text("\n<!DOCTYPE html><html><body>Quota exceeded</body></html>")
+    with pytest.raises(ValueError, match="is a web page, not weights"):
+        read(tmp_path / "a.pth")
+
+
+class Harm:
+    """Makes a file when it is unpickled."""
+
+    def __init__(self, path):
+        self.path = str(path)
+
+    def __reduce__(self):
+        return os.mkdir, (self.path,)
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_a_pickle_is_never_run(tmp_path, zipped):
+    content = {"a": torch.zeros(1), "b": Harm(tmp_path / "harm")}
+    torch.save(content, tmp_path / "a.pth", _use_new_zipfile_serialization=zipped)
+    with pytest.raises(ValueError, match="holds Python objects besides tensors"):
+        read(tmp_path / "a.pth")
+    (tmp_path / "b.pth").write_bytes(pickle.dumps(content, protocol=2))
+    with pytest.raises(ValueError):
+        read(tmp_path / "b.pth")
+    assert not (tmp_path / "harm").exists()
+
+
+@pytest.mark.parametrize("content", [{"epoch": 3}, [torch.zeros(1)], torch.zeros(1), {}])
+def test_a_file_without_a_state_dict_is_an_error(tmp_path, content):
+    torch.save(content, tmp_path / "a.pth")
+    with pytest.raises(ValueError, match="holds no tensors with names"):
+        read(tmp_path / "a.pth")
+
+
+@pytest.mark.parametrize("key", ["model", "state_dict", "model_state_dict", None])
+@pytest.mark.parametrize("prefix", ["", "module."])
+def test_state_of_finds_the_tensors(key, prefix):
+    state = {f"{prefix}a.weight": torch.zeros(1), f"{prefix}b": torch.ones(1)}
+    checkpoint = {key: state, "epoch": 3} if key else state | {"epoch": 3}
+    assert list(state_of(checkpoint)) == ["a.weight", "b"]
+
+
+def test_a_prefix_that_not_all_names_have_stays():
+    assert list(state_of({"module.a": torch.zeros(1), "b": torch.zeros(1)})) == ["module.a", "b"]
+
+
+# --- what fits -----------------------------------------------------------------------------------
+
+
+def test_our_own_checkpoint_fits_whole():
+    source, target = osnet_embedder(), osnet_embedder()
+    report = fit(target, source.state_dict())
+    assert report.complete and report.layout == "reidtools"
+    assert report.matched == list(source.state_dict())
+    assert not report.passthrough
+    for name, tensor in target.state_dict().items():
+        assert torch.equal(tensor, source.state_dict()[name])
+
+
+def test_torchreid_weights_fit_a_bnneck_that_they_lack():
+    model, state = osnet_embedder(), torchreid_state()
+    report = fit(model, state)
+    assert report.complete
+    assert str(report) == (
+        "torchreid layout: 565 of 565 tensors matched; not in the file: neck (identity as built); "
+        "not needed: classifier.weight, classifier.bias"
+    )
+    assert torch.equal(model.backbone.fc[0].weight, state["fc.0.weight"])
+
+
+def test_a_projection_that_the_file_lacks_is_missing():
+    report = fit(osnet_embedder(embedding_dim=64), torchreid_state())
+    assert report.missing == ["heads.projection.weight"]
+    assert not report.complete
+    assert "missing: heads.projection.weight" in str(report)
+
+
+def test_half_a_neck_is_no_neck():
+    state = osnet_embedder().state_dict()
+    del state["heads.neck.running_mean"]
+    report = fit(osnet_embedder(), state)
+    assert report.missing == ["heads.neck.running_mean"]
+    assert not report.complete and not report.passthrough
+
+
+def test_a_renamed_layer_is_reported_on_both_sides():
+    state = torchreid_state()
+    state["conv5.convolution.weight"] = state.pop("conv5.conv.weight")
+    report = fit(osnet_embedder("Linear"), state)
+    assert report.missing == ["backbone.conv5.conv.weight"]
+    assert report.unused == ["conv5.convolution.weight"]
+    assert not report.complete
+    assert "missing: backbone.conv5.conv.weight" in report.details().splitlines()
+    assert "unused: conv5.convolution.weight" in report.details().splitlines()
+
+
+def test_another_width_is_reported_with_both_shapes():
+    state = BACKBONES["osnet_x0_5"]().state_dict()
+    report = fit(osnet_embedder("Linear"), state)
+    assert ("backbone.conv1.conv.weight", (32, 3, 7, 7), (16, 3, 7, 7)) in report.mismatched
+    assert not report.complete
+    assert (
+        "other shape: backbone.conv1.conv.weight is (32, 3, 7, 7) in the file, (16, 3, 7, 7) "
+        "in the model"
+    ) in report.details()
+
+
+def test_counts_of_batches_may_be_absent():
+    state = {k: v for k, v in torchreid_state().items() if "num_batches_tracked" not in k}
+    report = fit(osnet_embedder("Linear"), state)
+    assert report.complete
+    assert len(report.matched) == len(state) - 2  # all but the classifier
+
+
+def test_a_fully_connected_layer_that_the_backbone_owns_is_no_classifier():
+    assert "backbone.fc.0.weight" in fit(osnet_embedder("Linear"), torchreid_state()).matched
+    maps_only = BACKBONES["osnet_x0_25"](fc=False)
+    report = fit(maps_only, torchreid_state())
+    assert report.complete and "fc.0.weight" in report.classifier
+
+
+def test_a_file_of_another_model_is_an_error_with_names_of_both_sides():
+    with pytest.raises(ValueError, match=r"None of the 2 tensors fits.*0\.weight.*conv1\.conv"):
+        fit(osnet_embedder(), nn.Sequential(nn.Linear(2, 2)).state_dict())
+
+
+def test_an_embedder_checkpoint_fills_a_bare_backbone():
+    source = osnet_embedder()
+    backbone = BACKBONES["osnet_x0_25"]()
+    assert fit(backbone, source.state_dict()).complete
+    assert torch.equal(backbone.conv1.conv.weight, source.backbone.conv1.conv.weight)
+
+
+# --- FastReID ------------------------------------------------------------------------------------
+
+
+def fastreid_state(neck="heads.bottleneck.0", classifier="heads.weight"):
+    """As FastReID would save an osnet_x0_25, which has no fc there, trained on 10 people."""
+    model = Embedder(BACKBONES["osnet_x0_25"](fc=False), HEADS["BNNeck"](128, False))
+    state = {k.replace("heads.neck", neck): v for k, v in model.state_dict().items()}
+    return state | {classifier: torch.zeros(10, 128)}
+
+
+def maps_embedder(**options):
+    return Embedder(BACKBONES["osnet_x0_25"](fc=False), HEADS["BNNeck"](128, False, **options))
 
 
 @pytest.mark.parametrize(
-    ("manifest", "backbone", "options"),
+    ("neck", "classifier"),
     [
-        ("ctl.resnet50", "resnet50", {"stem_relu": False}),
-        ("ctl.resnet50_ibn_a", "resnet50_ibn_a", {}),
-        ("fastreid.bot_R50", "resnet50", {"stem_ceil": True}),
-        ("fastreid.bot_R50_ibn", "resnet50_ibn_a", {"stem_ceil": True}),
-        ("fastreid.agw_R50", "resnet50", {"stem_ceil": True, "with_nl": True}),
-        ("fastreid.sbs_R50_ibn_nl_gem", "resnet50_ibn_a", {"stem_ceil": True, "with_nl": True}),
+        ("heads.bottleneck.0", "heads.weight"),
+        ("heads.bnneck", "heads.classifier.weight"),  # before its version 1.0
     ],
 )
-def test_one_resnet_is_another_in_each_toolbox(manifest, backbone, options):
-    found = recognise(listed(manifest))
-    assert found.backbone == backbone and found.backbone_options == options
-    pool = "gem" if "gem" in manifest else "gem_fixed" if "agw" in manifest else "avg"
-    assert found.head == "BNNeck"
-    assert found.head_options == ({} if pool == "avg" else {"pool_layer": pool})
-    assert found.interpolation == ("bicubic" if "fastreid" in manifest else "bilinear")
-    assert "No tensor tells LAST_STRIDE 1, STEM_RELU" in str(found)
+def test_fastreid_s_neck_and_classifier(neck, classifier):
+    state = fastreid_state(neck, classifier) | {"pixel_mean": torch.zeros(1, 3, 1, 1)}
+    state[f"{neck}.running_mean"] = torch.arange(128.0)
+    model = maps_embedder()
+    report = fit(model, state)
+    assert report.complete and report.layout == "FastReID" and not report.passthrough
+    assert report.classifier == [classifier, "pixel_mean"]
+    assert model.heads.neck.running_mean.tolist() == list(range(128))
 
 
-@pytest.mark.parametrize("name", ["resnet18", "resnet50", "resnet50_ibn_a"])
-def test_torchreid_and_torchvision_keep_the_last_stride(name):
-    found = recognise(bare(name))
-    assert (found.backbone, found.backbone_options) == (name, {"last_stride": 2})
-    assert str(found) == (
-        f"{name} with Linear (torchvision layout). No tensor tells LAST_STRIDE 2, STEM_RELU True, "
-        "STEM_CEIL False, POOL_LAYER avg: set what is otherwise in yours."
-    )
+def test_fastreid_s_embedding_dim_is_a_convolution_before_the_neck():
+    state = {k: v for k, v in fastreid_state("gone").items() if not k.startswith("gone")}
+    state["heads.bottleneck.0.weight"] = torch.arange(8 * 128.0).reshape(8, 128, 1, 1)
+    neck = nn.BatchNorm2d(8).state_dict()
+    state |= {f"heads.bottleneck.1.{name}": tensor for name, tensor in neck.items()}
+    model = maps_embedder(embedding_dim=8)
+    report = fit(model, state)
+    assert report.complete and not report.passthrough
+    assert torch.equal(model.heads.projection.weight.flatten(), torch.arange(8 * 128.0))
 
 
-def test_a_file_of_ours_without_its_config():
-    found = recognise(built("densenet121", "BNNeck", embedding_dim=64, pool_layer="gem"))
-    assert (found.layout, found.backbone, found.backbone_options) == (
-        "reidtools",
-        "densenet121",
-        {},
-    )
-    assert (found.head, found.head_options) == (
-        "BNNeck",
-        {"embedding_dim": 64, "pool_layer": "gem"},
-    )
-    assert recognise(built("resnet18", "BNNeck")).backbone_options == {}
+def test_two_tensors_for_one_place_are_not_both_taken():
+    state = fastreid_state() | {"heads.bnneck.weight": torch.zeros(128)}
+    report = fit(maps_embedder(), state)
+    assert report.unused == ["heads.bnneck.weight"] and not report.complete
 
 
-def test_a_resnet_alone_may_be_fastreid_s_or_ours():
-    """A head without tensors leaves no trace, and the stems of both differ."""
-    alone = built("resnet18")
+@pytest.mark.parametrize(
+    "name",
+    ["backbone.NL_2.0.g.weight", "backbone.layer1.0.se.fc.0.weight", "heads.pool_layer.p"],
+)
+def test_a_part_that_the_model_lacks_is_never_left_out_in_silence(name):
+    report = fit(maps_embedder(), fastreid_state() | {name: torch.ones(1)})
+    assert report.unused == [name] and not report.complete
+
+
+def test_copies_fill_what_nothing_else_fills():
+    """The branches of MGN begin as copies of the end of a ResNet."""
+    model = BACKBONES["mgn"]()
+    state = BACKBONES["resnet50"]().state_dict()
+    report = fit(model, state | {"fc.weight": torch.zeros(1000, 2048)})
+    assert report.complete and report.layout == "torchvision"
+    for branch in (model.b1, model.b2, model.b3):
+        ours = branch["layer3"][4].conv3.weight, branch["layer4"][2].conv3.weight
+        theirs = state["layer3.5.conv3.weight"], state["layer4.2.conv3.weight"]
+        assert all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True))
+    with torch.no_grad():
+        model.b2["layer4"][2].conv3.weight.zero_()
+    own = model.state_dict()
+    again = BACKBONES["mgn"]()
+    assert fit(again, {f"backbone.{name}": tensor for name, tensor in own.items()}).complete
+    assert not again.b2["layer4"][2].conv3.weight.any() and again.b1["layer4"][2].conv3.weight.any()
+    whole = {f"backbone.{name}": tensor for name, tensor in own.items()}
+    more = {f"backbone.{n}": t for n, t in state.items() if n.startswith("layer4.2.conv3")}
+    assert fit(BACKBONES["mgn"](), whole | more).classifier == list(more)  # not needed
+    torn = {**state, "layer4.2.conv3.weight": torch.zeros(3)}
+    other = {name for name, _, _ in fit(BACKBONES["mgn"](), torn).mismatched}
+    assert other == {f"backbone.b{i}.layer4.2.conv3.weight" for i in (1, 2, 3)}
+
+
+def test_layers_between_a_resnet_and_its_embedding_are_no_classifier():
+    """torchreid's resnet50_fc512 gives 512 values: its first 2048 are not what it was trained for.
+
+    The fc of torchvision is a classifier.
+    """
+    state = BACKBONES["resnet18"]().state_dict()
+    model = Embedder(BACKBONES["resnet18"](), HEADS["Linear"](512, False))
+    assert fit(model, state | {"fc.weight": torch.zeros(3, 512)}).complete
+    assert fit(model, state | {"fc.0.weight": torch.zeros(3, 512)}).unused == ["fc.0.weight"]
+
+
+# --- pretrained backbones ------------------------------------------------------------------------
+
+
+def test_pretrained_from_a_local_file(tmp_path):
+    state = BACKBONES["resnet18"]().state_dict() | {"fc.weight": torch.zeros(1000, 512)}
+    torch.save(state, tmp_path / "resnet18.pth")
+    backbone = BACKBONES["resnet18"]()
+    assert load_pretrained(backbone, tmp_path / "resnet18.pth").complete
+    assert torch.equal(backbone.layer4[1].conv2.weight, state["layer4.1.conv2.weight"])
+
+
+def test_pretrained_weights_that_fit_in_part_are_an_error(tmp_path):
+    state = BACKBONES["resnet18"]().state_dict()
+    del state["layer4.1.conv2.weight"]
+    torch.save(state, tmp_path / "part.pth")
     with pytest.raises(
-        ValueError,
-        match=r"a\.pth has a resnet18 and nothing .*STEM_CEIL True.*"
-        r"MODEL\.WEIGHTS_FORMAT FastReID or reidtools",
+        ValueError, match=r"part\.pth does not fill resnet18(.|\n)*layer4\.1\.conv2"
     ):
-        recognise(alone, "a.pth")
-    assert recognise(alone, format="reidtools").backbone_options == {}
-    assert recognise(alone, format="fastreid").backbone_options == {"stem_ceil": True}
-    with pytest.raises(ValueError, match="MODEL.WEIGHTS_FORMAT"):
-        recognise(built("resnet50", backbone_options={"with_nl": True}))
-    ours = recognise(built("resnet50", "BNNeck", backbone_options={"with_nl": True}))
-    assert ours.backbone_options == {"with_nl": True}
-    assert recognise(built("osnet_x0_5")).backbone == "osnet_x0_5"  # the same in both
-    with pytest.raises(LookupError, match="Did you mean 'FastReID'"):
-        recognise(alone, format="fastreit")
+        load_pretrained(BACKBONES["resnet18"](), tmp_path / "part.pth")
 
 
-def test_an_osnet_that_ends_in_maps_has_no_fc():
-    """As FastReID's, with the neck under its name there."""
-    state = built("osnet_x0_5", "BNNeck", backbone_options={"fc": False})
-    state = {name.replace("heads.neck", "heads.bottleneck.0"): t for name, t in state.items()}
-    found = recognise(state)
-    assert (found.layout, found.backbone) == ("FastReID", "osnet_x0_5")
-    assert found.backbone_options == {"fc": False} and found.head == "BNNeck"
-
-
-def test_an_osnet_whose_fc_is_torn_is_none_without_fc():
-    state = bare("osnet_x0_25")
-    del state["fc.0.weight"]
-    with pytest.raises(ValueError, match=r"nearest is osnet_x0_25.*missing: backbone\.fc\.0"):
-        recognise(state)
-
-
-def test_tensors_decide_where_the_name_of_the_file_says_otherwise():
-    state = listed("torchreid.osnet_x1_0")
-    name = "osnet_x0_25_market_256x128_amsgrad_ep150_stp60_lr0.0015_b64_fb10_softmax.pth"
-    found = recognise(state, f"models/{name}")
-    assert found.backbone == "osnet_x1_0"
-    (doubt,) = found.doubts
-    assert "name says osnet_x0_25, but its tensors are those of osnet_x1_0" in doubt
-    assert recognise(state, name.replace("x0_25", "x1_0")).doubts == ()
-    assert recognise(state, "best.pth").doubts == ()
-
-
-@pytest.mark.parametrize(
-    ("file_name", "backbone"),
-    [
-        ("osnet_x1_0_market_256x128.pth", "osnet_x1_0"),
-        ("/nets/OSNet_x0_25_msmt17.pt", "osnet_x0_25"),
-        ("resnet50_ibn_a-d9d0bb7b.pth", "resnet50_ibn_a"),
-        ("market_resnet50.pth", "resnet50"),
-        ("resnet50-19c8e357.pth", "resnet50"),
-        ("resnet500.pth", ""),
-        ("osnet_x1_0/best.pth", ""),
-        ("timm.pth", ""),
-        ("", ""),
-    ],
-)
-def test_what_the_name_of_a_file_says(file_name, backbone):
-    assert named_in(file_name) == backbone
-
-
-def test_models_of_timm_need_their_name():
-    timm = pytest.importorskip("timm")
-    with torch.device("meta"):
-        state = timm.create_model("mobilenetv3_small_050").state_dict()
-    found = recognise(state, "nets/mobilenetv3_small_050.safetensors")
-    assert (found.backbone, found.backbone_options) == (
-        "timm",
-        {"timm_name": "mobilenetv3_small_050"},
-    )
-    assert str(found).startswith("timm's mobilenetv3_small_050 with Linear")
-    with pytest.raises(ValueError, match=r"MODEL\.BACKBONE\.TIMM_NAME"):
-        recognise(state, "best.pth")
-
-
-def test_a_vit_of_timm_is_ours():
-    pytest.importorskip("timm")
-    state = built("vit_small_patch16")
-    plain = {name.removeprefix("backbone.model."): tensor for name, tensor in state.items()}
-    assert recognise(plain).backbone == recognise(state).backbone == "vit_small_patch16"
-
-
-def test_resnets_of_the_strong_baseline_have_no_relu_in_their_stem():
-    state = built("resnet50", "BNNeck")
-    rename = {"backbone.": "base.", "heads.neck.": "bottleneck."}
-    for ours, theirs in rename.items():
-        state = {name.replace(ours, theirs): tensor for name, tensor in state.items()}
-    found = recognise(state | {"classifier.weight": torch.empty(751, 2048, device="meta")})
-    assert (found.layout, found.backbone, found.head) == ("strong-baseline", "resnet50", "BNNeck")
-    assert found.backbone_options == {"stem_relu": False}
-
-
-def in_fastreid_s_words(state):
-    """The state dict of an MGN of ours as FastReID would have it."""
-    trunk = {"conv1": 0, "bn1": 1, "layer1": 4, "layer2": 5, "layer3.0": 6}
-    pairs = {f"backbone.whole.{ours}.": f"backbone.{theirs}." for ours, theirs in trunk.items()}
-    for branch in ("b1", "b2", "b3"):
-        pairs |= {f"backbone.{branch}.layer{3 + i}.": f"{branch}.{i}." for i in range(2)}
-    for part in ("b1", "b2", "b3", "b21", "b22", "b31", "b32", "b33"):
-        names = {"projection": "bottleneck.0", "neck": "bottleneck.1", "pool": "pool_layer"}
-        pairs |= {f"heads.{part}.{o}.": f"{part}_head.{t}." for o, t in names.items()}
-    found = {}
-    for name, tensor in state.items():
-        ours, theirs = next(pair for pair in pairs.items() if name.startswith(pair[0]))
-        found[name.replace(ours, theirs)] = tensor
-    return found | {"b21_head.weight": torch.empty(751, 256, device="meta")}
-
-
-def test_mgn_of_fastreid():
-    with torch.device("meta"):
-        body = BACKBONES["mgn"](base="resnet50_ibn_a", stem_ceil=True)
-        state = Embedder(body, HEADS["MGN"](body.dim, False, body.parts)).state_dict()
-    theirs = in_fastreid_s_words(state)
-    found = recognise(theirs, "market_mgn_R50-ibn.pth")
-    assert (found.layout, found.backbone, found.head) == ("FastReID", "mgn", "MGN")
-    assert found.backbone_options == {"base": "resnet50_ibn_a", "stem_ceil": True}
-    assert found.head_options == {}
-    translated = {translate(k, t, layout_of(theirs), body.adapt)[0] for k, t in theirs.items()}
-    assert translated == {*state, "b21_head.weight"}
-
-
-def test_the_classifiers_of_a_file_by_their_branches():
-    theirs = {f"b{i}_head.weight": torch.full((3, 2), float(i)) for i in (1, 22, 33)}
-    found = of_objective(theirs, layout_of(theirs | {"b1_head.bottleneck.1.bias": torch.zeros(1)}))
-    assert {name: int(tensor[0, 0]) for name, tensor in found.items()} == {
-        "CrossEntropyLoss.0.classifier.weight": 1,
-        "CrossEntropyLoss.4.classifier.weight": 22,
-        "CrossEntropyLoss.7.classifier.weight": 33,
+@pytest.mark.parametrize("name", ["resnet18", "resnet50_ibn_a", "densenet121"])
+def test_fetch_downloads_what_fills_the_backbone(name, monkeypatch):
+    backbone = BACKBONES[name]()
+    published = backbone.state_dict() | {
+        "fc.weight": torch.zeros(1),
+        "classifier.bias": torch.ones(1),
     }
+    wanted = []
+
+    def download(url, **options):
+        wanted.append(url)
+        assert options["weights_only"]
+        return dict(published)
+
+    monkeypatch.setattr(torch.hub, "load_state_dict_from_url", download)
+    assert set(backbone.state_dict()) <= set(backbone.fetch())
+    assert load_pretrained(BACKBONES[name]()).complete
+    assert f"/{name}-" in wanted[0] and wanted[0].startswith("https://")
 
 
-def test_a_network_that_is_not_here():
-    state = {f"base.layer{i}.conv9.weight": torch.empty(3, device="meta") for i in range(4)}
-    with pytest.raises(ValueError, match=r"fill no network here whole.*MODEL\.BACKBONE\.NAME"):
-        recognise(state, "other.pth")
+def test_without_a_connection_the_error_says_what_to_do(monkeypatch):
+    def refuse(url, **options):
+        raise OSError("Name or service not known")
 
-
-def test_what_is_too_much_or_too_little_is_no_network():
-    whole = bare("resnet18")
-    renamed = dict(whole)
-    renamed["layer4.1.conv3.weight"] = renamed.pop("layer4.1.conv2.weight")
-    fc512 = whole | {"fc.0.weight": torch.empty(512, 512, device="meta")}
-    over_time = built("resnet18", temporal="Attention")
-    for state, says in (
-        (renamed, r"missing: backbone\.layer4\.1\.conv2.*unused: layer4\.1\.conv3"),
-        (fc512, r"unused: fc\.0\.weight"),
-        (over_time, r"unused: temporal\."),
+    monkeypatch.setattr(torch.hub, "load_state_dict_from_url", refuse)
+    with pytest.raises(
+        OSError,
+        match=r"Could not download weights of resnet18 \(Name or service not known\); pass a local "
+        r"file with MODEL.BACKBONE.PRETRAIN_PATH, or .* MODEL.BACKBONE.PRETRAIN False",
     ):
-        with pytest.raises(ValueError, match=f"nearest is resnet18 with Linear.*{says}"):
-            recognise(state, "resnet18.pth")
-
-
-def test_a_file_that_is_nothing_says_what_was_seen():
-    with pytest.raises(ValueError, match=r"a\.pth has 2 tensors \(plain layout: w, b\), which"):
-        recognise({"w": torch.zeros(3, 3), "b": torch.zeros(3)}, "somewhere/a.pth")
-
-
-def test_looking_draws_no_random_numbers():
-    before = torch.random.get_rng_state()
-    recognise(bare("resnet18"))
-    assert torch.equal(torch.random.get_rng_state(), before)
-
-
-def test_a_network_of_timm_that_has_our_tensors_is_timm_s():
-    """resnetaa50 has the tensors of a ResNet-50, and blurs before it halves a map."""
-    timm = pytest.importorskip("timm")
-    state = timm.create_model("resnetaa50").state_dict()
-    found = recognise(state, "resnetaa50.pth")
-    assert (found.backbone, found.backbone_options) == ("timm", {"timm_name": "resnetaa50"})
-    assert recognise(state, "mine.pth").backbone == "resnet50"  # nothing tells
-
-
-def test_the_mean_and_deviation_of_pixels_are_those_the_file_or_timm_tells():
-    timm = pytest.importorskip("timm")
-    vit = timm.create_model("vit_small_patch16_224").state_dict()
-    assert recognise(vit, "vit_small_patch16_224.pth").pixels == ([0.5] * 3, [0.5] * 3)
-    assert recognise(vit, "mine.pth").pixels is None
+        load_pretrained(BACKBONES["resnet18"]())
