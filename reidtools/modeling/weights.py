@@ -9,6 +9,7 @@ import re
 import warnings
 import zipfile
 from collections import OrderedDict
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from pickle import UnpicklingError
@@ -29,6 +30,7 @@ NOTES = "reidtools"
 # and DINO's teacher is what others start from.
 CONTAINERS = ("state_dict_ema", "model_ema", "teacher")
 CONTAINERS += ("model", "state_dict", "model_state_dict")
+WRAPPERS = ("module.", "_orig_mod.", "model.")
 # OpenAI's own files of CLIP: name -> SHA-256.
 CLIP_FILES = {
     "RN50.pt": "afeb0e10f9e5a86da6080e35cf09123aca3b358a0c3e3b6c78a7b63bc04b6762",
@@ -138,7 +140,8 @@ def _numpy_numbers() -> list:
 def state_of(checkpoint: dict[str, Any]) -> dict[str, Tensor]:
     """The state dict under one of `CONTAINERS`, or bare.
 
-    A ``module.`` before all names, left by data-parallel training, is taken off.
+    What wraps a model puts `WRAPPERS` before all names: data-parallel training, torch.compile and
+    Lightning. They are taken off.
 
     >>> list(state_of({"state_dict": {"module.fc.bias": torch.zeros(2)}, "epoch": 3}))
     ['fc.bias']
@@ -151,9 +154,13 @@ def state_of(checkpoint: dict[str, Any]) -> dict[str, Tensor]:
     state = {
         name: value for name, value in items if isinstance(value, Tensor) and str(name) == name
     }
-    if all(name.startswith("module.") for name in state):
-        return {name.removeprefix("module."): value for name, value in state.items()}
+    while state and (wrapper := next((w for w in WRAPPERS if _all_begin(state, w)), "")):
+        state = {name.removeprefix(wrapper): value for name, value in state.items()}
     return state
+
+
+def _all_begin(names: Iterable[str], start: str) -> bool:
+    return all(name.startswith(start) for name in names)
 
 
 # Parts of a model that may be as they were built, and what they are then.

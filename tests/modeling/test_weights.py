@@ -286,6 +286,15 @@ def test_layers_between_a_resnet_and_its_embedding_are_no_classifier():
     assert fit(model, state | {"fc.0.weight": torch.zeros(3, 512)}).unused == ["fc.0.weight"]
 
 
+@pytest.mark.parametrize("wrapped", ["module.", "module.module.", "_orig_mod.", "model._orig_mod."])
+def test_what_wraps_a_model_leaves_no_trace(wrapped):
+    """Data-parallel training, torch.compile, Lightning, and one in another."""
+    state = {"layer1.0.weight": torch.ones(1), "model.bias": torch.zeros(2)}
+    found = state_of({"state_dict": {f"{wrapped}{name}": t for name, t in state.items()}})
+    assert found.keys() == state.keys()
+    assert state_of({}) == {}
+
+
 # --- pretrained backbones ------------------------------------------------------------------------
 
 
