@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+from reidtools.modeling.heads.mgn import STRIPES
 from reidtools.registry import unknown
 
 Adapt = Callable[[str, Tensor], tuple[str, Tensor]]
@@ -38,7 +39,6 @@ FASTREID_TRAINING = r"(b\d+_head|heads)\.(weight$|classifier\.|cls_layer\.)|pixe
 FASTREID_OBJECTIVE = (
     (r"^heads\.(?:classifier\.|cls_layer\.)?weight$", rf"{XENT}.0.classifier.weight"),
 )
-MGN_BRANCHES = ("b1", "b2", "b3", "b21", "b22", "b31", "b32", "b33")
 LAYOUTS = (
     Layout(
         "FastReID",  # its MGN: parts of a ResNet in sequences, and a head for each of the branches
@@ -58,7 +58,7 @@ LAYOUTS = (
         FASTREID_TRAINING,
         tuple(
             (rf"^{name}_head\.weight$", f"{XENT}.{place}.classifier.weight")
-            for place, name in enumerate(MGN_BRANCHES)
+            for place, name in enumerate(STRIPES)
         ),
         by_text=True,
     ),

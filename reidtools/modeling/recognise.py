@@ -107,15 +107,15 @@ def recognise(state: dict[str, Tensor], file_name: str = "", format: str = "") -
         if fitted.complete:
             if not format:
                 _check_whose(layout, name, entries, file_name)
-            told = bool(model.backbone.pooled) or head == "MGN"
-            notes = _notes(name, chosen, head_options, told)
+            pooling_told = bool(model.backbone.pooled) or head == "MGN"
+            notes = _notes(name, chosen, head_options, pooling_told)
             doubts: tuple[str, ...] = ()
             if hint not in ("", name):
                 doubts = (f"The file's name says {hint}, but its tensors are those of {name}.",)
-            told = _pixels(state, chosen.get("timm_name") or _timm_name(file_name))
-            pixels = PIXELS.get((layout.name, name), told)
-            known = Network(layout.name, name, chosen, head, head_options, notes, doubts, pixels)
-            return known._replace(interpolation=_resized(layout, state))
+            pixels = PIXELS.get((layout.name, name))
+            pixels = pixels or _pixels(state, chosen.get("timm_name") or _timm_name(file_name))
+            network = layout.name, name, chosen, head, head_options
+            return Network(*network, notes, doubts, pixels, _resized(layout, state))
         if fitted.matched and (nearest is None or len(fitted.matched) > nearest[0]):
             nearest = len(fitted.matched), chosen.get("timm_name", name), fitted
     closest = f" The nearest is {nearest[1]} with {head} ({nearest[2]})." if nearest else ""

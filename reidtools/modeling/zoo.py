@@ -130,8 +130,6 @@ def get(name: str, folder: str | Path = "") -> tuple[Path, bool]:
     here = Path(folder).expanduser() if folder else None
     there = find(weights) if here is None else here / weights.files[0]
     if there and there.is_file():
-        if weights.sha256 and not sha256_of(there).startswith(weights.sha256):
-            LOGGER.warning("%s is another version of %s than the published one.", there, name)
         return there, False
     target = (here or caches()[0]) / weights.files[0]
     origin = {"url": weights.url, "drive_id": weights.id, "sha256": weights.sha256}
@@ -142,7 +140,21 @@ def get(name: str, folder: str | Path = "") -> tuple[Path, bool]:
 def local(path: str | Path) -> str | Path:
     """``zoo:NAME`` as the path of its file, downloaded if need be; any other path as it is."""
     text = str(path)
-    return str(get(text.removeprefix(PREFIX))[0]) if text.startswith(PREFIX) else path
+    if not text.startswith(PREFIX):
+        return path
+    name = text.removeprefix(PREFIX)
+    file, new = get(name)
+    if not new:
+        _tell_version(name, file)
+    return str(file)
+
+
+@cache  # a config names its weights again and again
+def _tell_version(name: str, file: Path) -> None:
+    """Warn of a file that lay here and is not the published one."""
+    weights = named(name)
+    if weights.sha256 and not sha256_of(file).startswith(weights.sha256):
+        LOGGER.warning("%s is another version of %s than the published one.", file, name)
 
 
 def pictures_of(path: str | Path) -> dict[str, Any]:
