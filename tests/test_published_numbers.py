@@ -3,21 +3,15 @@
 Weights are rule-made and pictures already normalised; see tests/golden/README.md.
 """
 
-import gzip
-import json
-from pathlib import Path
-
 import golden_inputs
 import numpy as np
 import pytest
 import torch
+from golden_models import EMBEDDINGS, assert_rows, rule_made
 
 import reidtools as rt
 from reidtools.api.testing import filled
 
-GOLDEN = Path(__file__).parent / "golden"
-MANIFESTS = json.loads(gzip.decompress((GOLDEN / "manifests.json.gz").read_bytes()))
-ENTRIES = {e["id"]: e for e in json.loads((GOLDEN / "embeddings.json").read_text())}
 # What their training keeps around the weights.
 WRAPPED = {
     "torchreid.osnet_ain_x1_0": lambda state: {
@@ -41,25 +35,20 @@ MODEL:
 
 
 def write(entry_id, folder):
-    keys = MANIFESTS[ENTRIES[entry_id]["manifest"]]["keys"]
-    state = {k: torch.from_numpy(golden_inputs.det(k, s).copy()).reshape(s) for k, s, _ in keys}
+    state = rule_made(EMBEDDINGS[entry_id]["manifest"])
     torch.save(WRAPPED[entry_id](state), folder / "model_final.pth")
     return folder / "model_final.pth"
 
 
 def check(entry_id, model):
-    entry = ENTRIES[entry_id]
+    entry = EMBEDDINGS[entry_id]
     cameras = entry["params"].get("cam_label")
     camids = None if cameras is None else torch.tensor(cameras)
     with torch.inference_mode():
         vectors = model.eval()(torch.from_numpy(golden_inputs.image("B")), camids)[1]
     expected = entry["expect"]["B"]
     rows = expected if isinstance(expected, list) else expected["test_before"]
-    for row, told in zip(vectors.double().numpy(), rows, strict=True):
-        found, limit = golden_inputs.describe(row), 1e-4 * np.abs(row).max()
-        assert found["dim"] == told["dim"]
-        assert np.abs(found["first"] - told["first"]).max() <= limit
-        assert found["probe"] == pytest.approx(told["probe"], abs=limit * np.sqrt(row.size))
+    assert_rows(vectors, rows, 1e-4)
 
 
 @pytest.mark.parametrize("entry_id", WRAPPED)

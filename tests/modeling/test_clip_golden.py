@@ -1,7 +1,6 @@
 """The towers of CLIP with rule-made weights, in the names of OpenAI and of CLIP-ReID, give what
 CLIP-ReID gives: all three features, tests' features, texts. See tests/golden/README.md."""
 
-import gzip
 import json
 from ast import literal_eval
 from pathlib import Path
@@ -10,6 +9,7 @@ import golden_inputs
 import numpy as np
 import pytest
 import torch
+from golden_models import EMBEDDINGS, MANIFESTS, assert_rows
 from torch import nn
 
 from reidtools.losses import PromptLoss
@@ -23,12 +23,7 @@ from reidtools.modeling.weights import fit
 from reidtools.registry import BACKBONES, HEADS
 
 GOLDEN = Path(__file__).parents[1] / "golden"
-MANIFESTS = json.loads(gzip.decompress((GOLDEN / "manifests.json.gz").read_bytes()))
-ENTRIES = {
-    entry["id"]: entry
-    for entry in json.loads((GOLDEN / "embeddings.json").read_text())
-    if entry["id"].startswith("clipreid.")
-}
+ENTRIES = {name: e for name, e in EMBEDDINGS.items() if name.startswith("clipreid.")}
 # Those of one source side by side: they share tensors.
 MODELS = sorted(
     (name.removesuffix(".image") for name in ENTRIES if name.endswith(".image")),
@@ -104,17 +99,6 @@ def load(model: Embedder, state: State) -> None:
     renamed = {n.replace(n.split(".")[0], names[n.split(".")[0]], 1): t for n, t in own.items()}
     assert not model.load_state_dict(renamed, strict=False).unexpected_keys
     assert {*report.missing, *report.passthrough} <= renamed.keys()  # nothing is left empty
-
-
-def assert_rows(rows: torch.Tensor, expected: list[dict], tolerance: float) -> None:
-    for row, told in zip(rows.double().numpy(), expected, strict=True):
-        found, limit = golden_inputs.describe(row), tolerance * np.abs(row).max()
-        assert found["dim"] == told["dim"]
-        assert np.abs(found["first"] - told["first"]).max() <= limit
-        assert found["mean"] == pytest.approx(told["mean"], abs=limit)
-        assert found["std"] == pytest.approx(told["std"], abs=limit)
-        assert found["l2"] == pytest.approx(told["l2"], rel=tolerance)
-        assert found["probe"] == pytest.approx(told["probe"], abs=limit * np.sqrt(row.size))
 
 
 def test_all_entries_are_here():

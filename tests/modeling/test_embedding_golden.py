@@ -3,31 +3,17 @@
 The weights go through the importer, so that it is tested too. See tests/golden/README.md.
 """
 
-import gzip
-import json
-from pathlib import Path
-
 import golden_inputs
-import numpy as np
 import pytest
 import torch
+from golden_models import EMBEDDINGS, MANIFESTS, assert_rows, rule_made
 
 from reidtools.modeling import Embedder
 from reidtools.modeling.weights import fit, state_of
 from reidtools.registry import BACKBONES, HEADS
 
-GOLDEN = Path(__file__).parents[1] / "golden"
-MANIFESTS = json.loads(gzip.decompress((GOLDEN / "manifests.json.gz").read_bytes()))
-ENTRIES = {
-    entry["id"]: entry
-    for entry in json.loads((GOLDEN / "embeddings.json").read_text())
-    if entry["id"].startswith(("torchreid.", "ctl.", "fastreid."))
-}
-
-
-def rule_made(manifest: str) -> dict[str, torch.Tensor]:
-    keys = MANIFESTS[manifest]["keys"]
-    return {k: torch.from_numpy(golden_inputs.det(k, s).copy()).reshape(s) for k, s, _ in keys}
+OURS = ("torchreid.", "ctl.", "fastreid.")
+ENTRIES = {name: e for name, e in EMBEDDINGS.items() if name.startswith(OURS)}
 
 
 def embedder(entry_id: str) -> Embedder:
@@ -43,21 +29,6 @@ def embedder(entry_id: str) -> Embedder:
     facts = {"dim": backbone.dim, "pooled": backbone.pooled}
     neck = "Linear" if toolbox == "torchreid" else "BNNeck"
     return Embedder(backbone, HEADS.build(neck, facts, head))
-
-
-def assert_close(row: np.ndarray, expected: dict, tolerance: float) -> None:
-    """All that is stored of a row, within the tolerance relative to its largest value.
-
-    `probe` is a weighted sum of all values, so it sees every one of them.
-    """
-    found = golden_inputs.describe(row)
-    limit = tolerance * np.abs(row).max()
-    assert found["dim"] == expected["dim"]
-    assert np.abs(found["first"] - expected["first"]).max() <= limit
-    assert found["mean"] == pytest.approx(expected["mean"], abs=limit)
-    assert found["std"] == pytest.approx(expected["std"], abs=limit)
-    assert found["l2"] == pytest.approx(expected["l2"], rel=tolerance)
-    assert found["probe"] == pytest.approx(expected["probe"], abs=limit * np.sqrt(row.size))
 
 
 def test_all_entries_are_here():
@@ -78,8 +49,7 @@ def test_features_equal_those_of_the_original(entry_id):
     for name, expected_rows in entry["expect"].items():
         with torch.inference_mode():
             _, embeddings = model(torch.from_numpy(golden_inputs.image(name)))
-        for row, expected in zip(embeddings.double().numpy(), expected_rows, strict=True):
-            assert_close(row, expected, tolerance)
+        assert_rows(embeddings, expected_rows, tolerance)
     for output, expected in zip(maps, entry.get("backbone_map", {}).values(), strict=True):
         assert list(output.shape) == expected["shape"]
         output = output.double()
@@ -95,7 +65,7 @@ def test_a_relu_in_the_stem_would_be_noticed():
     with torch.inference_mode():
         _, embeddings = model(torch.from_numpy(golden_inputs.image("B")))
     with pytest.raises(AssertionError):
-        assert_close(embeddings[0].double().numpy(), entry["expect"]["B"][0], 1e-3)
+        assert_rows(embeddings[:1], entry["expect"]["B"][:1], 1e-3)
 
 
 def test_padding_in_the_stem_would_be_noticed():
@@ -105,7 +75,7 @@ def test_padding_in_the_stem_would_be_noticed():
     with torch.inference_mode():
         _, embeddings = model(torch.from_numpy(golden_inputs.image("B")))
     with pytest.raises(AssertionError):
-        assert_close(embeddings[0].double().numpy(), entry["expect"]["B"][0], 1e-3)
+        assert_rows(embeddings[:1], entry["expect"]["B"][:1], 1e-3)
 
 
 @pytest.mark.parametrize("entry_id", [e for e in ENTRIES if e.startswith("torchreid.")])

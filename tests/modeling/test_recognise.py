@@ -3,20 +3,15 @@
 The manifests list the state dicts of the public projects; see tests/golden/README.md.
 """
 
-import gzip
-import json
-from pathlib import Path
-
 import pytest
 import torch
+from golden_models import MANIFESTS
 
 from reidtools.modeling import Embedder
 from reidtools.modeling.layouts import layout_of, of_objective, translate
 from reidtools.modeling.recognise import named_in, recognise
 from reidtools.registry import BACKBONES, HEADS, TEMPORAL
 
-GOLDEN = Path(__file__).parents[1] / "golden"
-MANIFESTS = json.loads(gzip.decompress((GOLDEN / "manifests.json.gz").read_bytes()))
 OSNETS = [name for name in MANIFESTS if name.startswith("torchreid.")]
 
 

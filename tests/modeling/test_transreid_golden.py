@@ -1,14 +1,10 @@
 """TransReID's networks with rule-made weights, in the names of its files, give what it gives: the
 global feature, the local ones, tests' features. See tests/golden/README.md."""
 
-import gzip
-import json
-from pathlib import Path
-
 import golden_inputs
-import numpy as np
 import pytest
 import torch
+from golden_models import EMBEDDINGS, MANIFESTS, assert_rows, rule_made
 
 from reidtools.modeling import Embedder
 from reidtools.modeling.embedder import facts_of
@@ -16,22 +12,8 @@ from reidtools.modeling.recognise import recognise
 from reidtools.modeling.weights import fit
 from reidtools.registry import BACKBONES, HEADS
 
-GOLDEN = Path(__file__).parents[1] / "golden"
-MANIFESTS = json.loads(gzip.decompress((GOLDEN / "manifests.json.gz").read_bytes()))
-ENTRIES = {
-    entry["id"]: entry
-    for entry in json.loads((GOLDEN / "embeddings.json").read_text())
-    if entry["id"].startswith("transreid.")
-}
+ENTRIES = {name: e for name, e in EMBEDDINGS.items() if name.startswith("transreid.")}
 HEAD = {"transreid.vit_base": "BNNeck", "transreid.vit_transreid_stride": "PartNecks"}
-
-
-def rule_made(name: str) -> dict[str, torch.Tensor]:
-    rows = MANIFESTS[ENTRIES[name]["manifest"]]["keys"]
-    return {
-        key: torch.from_numpy(golden_inputs.det(key, shape).copy()).reshape(shape)
-        for key, shape, _ in rows
-    }
 
 
 def embedder(name: str) -> Embedder:
@@ -62,17 +44,6 @@ def after_the_necks(model: Embedder, features: torch.Tensor) -> torch.Tensor:
     return head.embed(features)
 
 
-def assert_rows(rows: torch.Tensor, expected: list[dict], tolerance: float) -> None:
-    for row, told in zip(rows.double().numpy(), expected, strict=True):
-        found, limit = golden_inputs.describe(row), tolerance * np.abs(row).max()
-        assert found["dim"] == told["dim"]
-        assert np.abs(found["first"] - told["first"]).max() <= limit
-        assert found["mean"] == pytest.approx(told["mean"], abs=limit)
-        assert found["std"] == pytest.approx(told["std"], abs=limit)
-        assert found["l2"] == pytest.approx(told["l2"], rel=tolerance)
-        assert found["probe"] == pytest.approx(told["probe"], abs=limit * np.sqrt(row.size))
-
-
 def test_all_entries_are_here():
     assert ENTRIES.keys() == HEAD.keys()
 
@@ -80,7 +51,7 @@ def test_all_entries_are_here():
 @pytest.mark.parametrize("name", sorted(HEAD))
 def test_pictures(name):
     entry, model = ENTRIES[name], embedder(name)
-    report = fit(model, rule_made(name))
+    report = fit(model, rule_made(entry["manifest"]))
     assert report.complete and not report.passthrough  # every tensor has been filled
     # With JPM two other blocks take the place of the last one, which stays in the file.
     left = (
