@@ -18,7 +18,7 @@ from reidtools.api.inventory import (
     told_figures,
     value_of,
 )
-from reidtools.modeling.zoo import PREFIX, Published, named, of_backbone, read_zoo
+from reidtools.modeling.zoo import PREFIX, Published, of_backbone, read_zoo
 from reidtools.registry import unknown
 
 Thing = Component | Recipe | Published
@@ -44,8 +44,10 @@ def describe(what: Sequence[str] = (), *, as_json: bool = False) -> str:
         things = _named(names[0], kinds)
         told = [_plain(thing) for thing in things]
         return _json(told) if as_json else "\n\n".join(_whole(thing) for thing in things)
-    tables = {kind: [_plain(thing) for thing in _things(kind)] for kind in kinds}
-    return _json(tables) if as_json else "\n\n".join(_tables(tables))
+    tables = {kind: _things(kind) for kind in kinds}
+    if as_json:
+        return _json({kind: [_plain(thing) for thing in own] for kind, own in tables.items()})
+    return "\n\n".join(_tables(tables))
 
 
 def _kind(word: str) -> str:
@@ -93,15 +95,15 @@ def _plain(thing: Thing) -> dict[str, Any]:
     return told
 
 
-def _tables(tables: dict[str, list[dict[str, Any]]]) -> Iterator[str]:
+def _tables(tables: dict[str, Sequence[Thing]]) -> Iterator[str]:
     """Each of the tables as text, as wide as the terminal."""
     from tabulate import tabulate
 
     width = max(NARROW, min(get_terminal_size().columns, WIDE))
-    for kind, rows in tables.items():
-        if not rows:  # an installed package has no configs/ beside it
+    for kind, things in tables.items():
+        if not things:  # an installed package has no configs/ beside it
             continue
-        cells = [_cells(kind, row) for row in rows]
+        cells = [_cells(thing) for thing in things]
         rest = width - max(len(row["name"]) for row in cells) - 2 * (len(cells[0]) - 1)
         others = [key for key in cells[0] if key != "name"]
         free = [key for key in others if key not in FIXED]
@@ -110,26 +112,26 @@ def _tables(tables: dict[str, list[dict[str, Any]]]) -> Iterator[str]:
         table = tabulate(cells, headers="keys", maxcolwidths=limits, disable_numparse=True)
         common = shown(KINDS[kind].common) if kind in KINDS else ""
         note = f"; all have {common}" if common else ""
-        yield f"{kind.capitalize()} ({len(rows)}{note})\n\n{table}"
+        yield f"{kind.capitalize()} ({len(things)}{note})\n\n{table}"
 
 
-def _cells(kind: str, row: dict[str, Any]) -> dict[str, str]:
+def _cells(thing: Thing) -> dict[str, str]:
     """What a line of a table shows."""
-    if kind == "recipes":
-        return {"name": row["name"], "what it is": row["summary"]}
-    if kind == "weights":
+    if isinstance(thing, Recipe):
+        return {"name": thing.name, "what it is": thing.summary}
+    if isinstance(thing, Published):
         return {
-            "name": row["name"],
-            "network": row["family"],
-            "trained on": row["trained_on"],
-            "size": "{} x {}".format(*row["size"]),
-            "Rank-1 / mAP / mINP": "\n".join(told_figures(named(row["name"]))),
+            "name": thing.name,
+            "network": thing.family,
+            "trained on": thing.trained_on,
+            "size": "{} x {}".format(*thing.size),
+            "Rank-1 / mAP / mINP": "\n".join(told_figures(thing)),
         }
     return {
-        "name": row["name"],
-        "what it is": row["summary"],
-        "options": shown(row["options"]),
-        "paper": " ".join(row["papers"][:2]),
+        "name": thing.name,
+        "what it is": thing.summary,
+        "options": shown(thing.options),
+        "paper": " ".join(thing.papers[:2]),
     }
 
 
