@@ -13,9 +13,11 @@ from typing import Any
 import torch
 from yacs.config import CfgNode
 
+from reidtools import processes
 from reidtools.build import (
     PLAIN_MEAN,
     Sides,
+    at_speed,
     check_scales,
     own,
     size_test,
@@ -42,6 +44,7 @@ from reidtools.evaluation.density import density
 from reidtools.evaluation.features import fingerprint, read_vectors, write_vectors
 from reidtools.evaluation.report import CENTROIDS
 from reidtools.evaluation.vectors import FLIPS
+from reidtools.export.runtime import RUNTIMES
 from reidtools.files import make_folder, write_whole
 from reidtools.modeling import Embedder
 from reidtools.registry import choose
@@ -59,6 +62,7 @@ def rehearse(cfg: CfgNode) -> None:
     what is not installed.
     """
     choose("flip", cfg.TEST.FLIP, FLIPS)
+    choose("TEST.RUNTIME", cfg.TEST.RUNTIME, RUNTIMES)
     if cfg.TEST.FEATURES:
         make_folder(Path(cfg.TEST.FEATURES), "TEST.FEATURES")
     for side in ("query", "gallery"):
@@ -157,11 +161,13 @@ def embedded(
         LOGGER.info("Embeddings of %s %s are those in %s", name, side, path)
     else:
         begin, title = time.perf_counter(), f"{name} {side} {kind}"
-        vectors = embed(model, batches, amp, title, **own(cfg.TEST, maker=embed))
+        # In the course of training weights change too soon for what takes long to prepare.
+        runs = at_speed(cfg, model, len(batches.pictures) if keep else 0, amp)
+        vectors = embed(runs, batches, amp, title, **own(cfg.TEST, maker=embed))
         if keep:
             seconds = time.perf_counter() - begin
             LOGGER.info("Embedded %s: %d in %.0f s", title, len(vectors), seconds)
-        if folder:
+        if folder and processes.first():
             write = partial(write_vectors, vectors=vectors, about=about)
             write_whole(path, write)
             LOGGER.info("Kept in %s", path)
@@ -214,7 +220,8 @@ def _fused(
     def embeddings(pose: Pose) -> Vectors | None:
         made = test_batches(cfg, pose.samples, batches.device) if pose.samples else None
         title, options = f"{side} {pose.name}", own(cfg.TEST, maker=embed)
-        return embed(model, made, amp, title, **options) if made else None
+        runs = at_speed(cfg, model, len(pose.samples), amp)
+        return embed(runs, made, amp, title, **options) if made else None
 
     seen = ((embeddings(pose), pose.rows) for pose in poses)
     return fuse_generated(vectors, seen, **own(cfg.TEST.IPG, maker=fuse_generated))

@@ -8,11 +8,12 @@ import numpy as np
 import torch
 from yacs.config import CfgNode
 
+from reidtools import processes
 from reidtools.data.augmentations import FIRST, RandomPatch
 from reidtools.data.datasets import load_dataset
 from reidtools.data.frames import FrameChoice, one_by_one, seen_frames
 from reidtools.data.pictures import Batches, Pictures, in_order
-from reidtools.data.samplers import RandomIdentitySampler
+from reidtools.data.samplers import RandomIdentitySampler, SharedSampler
 from reidtools.data.samples import Sample, Splits, relabel, sources_of, table
 from reidtools.data.transforms import Augment, LowResolution, Normalize, TrainTransform
 from reidtools.data.variants import VARIANTS
@@ -22,7 +23,8 @@ from reidtools.registry import DATASETS, SAMPLERS, choose, facts, options
 
 LOGGER = logging.getLogger("reidtools")
 OF_PEOPLE = {"pids", "batch_size", "seed"}  # facts of a sampler that any people have
-COMMON = ("NAME", "PRETRAIN", "PRETRAIN_PATH", "WEIGHT")  # keys of a slot, not of what fills it
+# Keys of a slot, not of what fills it.
+COMMON = ("NAME", "PRETRAIN", "PRETRAIN_PATH", "GRAD_CHECKPOINT", "WEIGHT")
 
 
 def chosen(node: Mapping[str, Any]) -> dict[str, Any]:
@@ -91,7 +93,7 @@ def train_batches(
     labels = relabel(samples)
     samples = [sample._replace(scale=cfg.INPUT.SCALE) for sample in samples]
     pictures = loss_pictures(cfg, samples, size, cfg.INPUT.FRAME_CHOICE, labels)
-    sampler = make_sampler(cfg, samples, cfg.SOLVER.IMS_PER_BATCH, looks)
+    sampler = train_sampler(cfg, samples, looks)
     return Batches(pictures, sampler, transform, workers=cfg.DATALOADER.NUM_WORKERS, device=on)
 
 
@@ -143,6 +145,21 @@ def plain_batches(
     pictures = loss_pictures(cfg, samples, size_test(cfg), "even", labels)
     normalize = Normalize(**own(cfg.INPUT, maker=Normalize))
     return Batches(pictures, order, normalize, workers=cfg.DATALOADER.NUM_WORKERS, device=on)
+
+
+def train_sampler(
+    cfg: CfgNode, samples: Sequence[Sample], looks: Mapping[str, Any] | None = None
+) -> Any:
+    """The sampler of training; in several processes this one's part of its batches."""
+    size, count = cfg.SOLVER.IMS_PER_BATCH, processes.count()
+    if size < 2 * count:
+        raise ValueError(
+            f"SOLVER.IMS_PER_BATCH is {size} for all of the {count} processes together, and each "
+            "needs two; raise it, or start fewer."
+        )
+    sampler = make_sampler(cfg, samples, size, looks)
+    each = cfg.DATALOADER.SAMPLER.get("NUM_INSTANCE", 1)
+    return SharedSampler(sampler, each) if count > 1 else sampler
 
 
 def make_sampler(

@@ -4,12 +4,14 @@ import json
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from yacs.config import CfgNode
 
+from reidtools import processes
 from reidtools.batches import (  # noqa: F401  (callers find all builders here)
     Sides,
     as_coarse_as_tested,
@@ -17,7 +19,6 @@ from reidtools.batches import (  # noqa: F401  (callers find all builders here)
     chosen,
     loss_batches,
     loss_pictures,
-    make_sampler,
     own,
     plain_batches,
     size_test,
@@ -26,6 +27,7 @@ from reidtools.batches import (  # noqa: F401  (callers find all builders here)
     test_scale,
     test_sets,
     train_batches,
+    train_sampler,
 )
 from reidtools.data.cached import CachedBatches
 from reidtools.data.samples import Sample, relabel
@@ -35,11 +37,14 @@ from reidtools.engine.objective import BRANCHES, Objective
 from reidtools.engine.processor import quicken
 from reidtools.engine.teacher import Teacher
 from reidtools.evaluation import embed
+from reidtools.export.runtime import quick
 from reidtools.extras import reason
 from reidtools.learning import amp_dtype, trainer  # noqa: F401
 from reidtools.modeling import Embedder, Preparation, weights
+from reidtools.modeling.blank import Blank
 from reidtools.modeling.embedder import facts_of
 from reidtools.modeling.onnx_network import OnnxNetwork, runs_on
+from reidtools.modeling.sync_norm import synchronize
 from reidtools.modeling.text import TextTower
 from reidtools.ops.resize import Resize
 from reidtools.registry import BACKBONES, HEADS, LOSSES, TEMPORAL, facts
@@ -51,11 +56,16 @@ ONNX_KEYS = {"PIXEL_MEAN": "pixel_mean", "PIXEL_STD": "pixel_std"}  # of INPUT, 
 
 
 def device(cfg: CfgNode) -> torch.device:
-    """MODEL.DEVICE, where ``auto`` is CUDA, else Apple's MPS, else the CPU, which is made quick."""
+    """MODEL.DEVICE, where ``auto`` is CUDA, else Apple's MPS, else the CPU, which is made quick.
+
+    Of several processes on a machine each has a GPU of its own.
+    """
     name = cfg.MODEL.DEVICE
     if name == "auto":
         mps = torch.backends.mps.is_available()
         name = "cuda" if torch.cuda.is_available() else "mps" if mps else "cpu"
+    if name == "cuda" and processes.launched() > 1:
+        name = f"cuda:{processes.on_machine()}"
     try:
         torch.empty(0, device=name)
     except (RuntimeError, AssertionError) as error:
@@ -63,14 +73,20 @@ def device(cfg: CfgNode) -> torch.device:
         raise ValueError(f"MODEL.DEVICE {name} is not here ({why}); try auto or cpu.") from error
     if torch.device(name).type == "cpu":
         quicken()
+    if torch.device(name).type == "cuda":
+        torch.cuda.set_device(name)
     return torch.device(name)
 
 
-def embedder(cfg: CfgNode, *, pretrain: bool = False) -> Embedder:
-    """Backbone, head and pooling over time; with `pretrain` published weights, if asked to."""
+def embedder(cfg: CfgNode, *, pretrain: bool = False, blank: bool = False) -> Embedder:
+    """Backbone, head and pooling over time; with `pretrain` published weights, if asked to.
+
+    A `blank` one has a backbone whose weights are not drawn, for who fills all of it.
+    """
     node = cfg.MODEL.BACKBONE
     facts = {"image_size": tuple(cfg.INPUT.SIZE_TRAIN)}
-    backbone = BACKBONES.build(node.NAME, facts, chosen(node))
+    with Blank() if blank else nullcontext():
+        backbone = BACKBONES.build(node.NAME, facts, chosen(node))
     if pretrain and node.PRETRAIN:
         LOGGER.info("Backbone: %s", weights.load_pretrained(backbone, node.PRETRAIN_PATH))
     heads = HEADS.build(cfg.MODEL.HEADS.NAME, facts_of(backbone), chosen(cfg.MODEL.HEADS))
@@ -106,6 +122,14 @@ def onnx_embedder(cfg: CfgNode) -> Embedder:
     _check_about(cfg, network)
     head = HEADS.build("Linear", facts_of(network), {})
     return Embedder(network, head, None, preparation(cfg))
+
+
+def at_speed(
+    cfg: CfgNode, model: Embedder, pictures: int, amp: torch.dtype | None = None
+) -> Embedder:
+    """What embeds `pictures` as `model` does, and sooner, as TEST.RUNTIME says; see `quick`."""
+    views = pictures if cfg.TEST.FLIP == "off" else 2 * pictures
+    return quick(model, views, amp, **own(cfg.TEST, maker=quick))
 
 
 def told_of_pictures(metadata: Mapping[str, str]) -> dict[str, Any]:
@@ -177,7 +201,19 @@ def objective(
         each = [LOSSES.build(name, known | {"dim": dim}, chosen(node)) for dim in dims]
         losses[name] = each[0] if len(each) == 1 else nn.ModuleList(each)
     weights = {name: node.WEIGHT for name, node in nodes.items()}
-    return Objective(losses, weights, cfg.DATASETS.LOW_SCALE, cfg.SOLVER.MICRO_BATCH, teacher)
+    solver = cfg.SOLVER
+    told = cfg.DATASETS.LOW_SCALE, solver.MICRO_BATCH, teacher, solver.GATHER
+    return Objective(losses, weights, *told)
+
+
+def synchronize_norms(cfg: CfgNode, model: Embedder, loss: Objective) -> None:
+    """Let batch norms see the pictures of all processes, if MODEL.SYNC_BN asks for it.
+
+    Where losses see all, so does what comes after the backbone.
+    """
+    if cfg.MODEL.SYNC_BN and processes.count() > 1:
+        for part in [model.backbone] if cfg.SOLVER.GATHER else [model, loss]:
+            synchronize(part)
 
 
 def frozen_batches(
@@ -205,7 +241,7 @@ def frozen_batches(
     found = embed_once(model, batches, wanted, amp_dtype(cfg, on))
     seconds = time.perf_counter() - begin
     LOGGER.info("Embedded %d training samples once, in %.0f s", len(samples), seconds)
-    sampler = make_sampler(cfg, samples, cfg.SOLVER.IMS_PER_BATCH, looks)
+    sampler = train_sampler(cfg, samples, looks)
     return CachedBatches(found, [sample.paths[0] for sample in samples], sampler)
 
 
@@ -217,7 +253,8 @@ def features_of(
     def image_features(index: list[int]) -> Tensor:
         some = [samples[i] for i in index]
         batches = plain_batches(cfg, some, on)
-        return embed(model, batches, amp_dtype(cfg, on), "Graph").vectors.to(on)
+        amp = amp_dtype(cfg, on)
+        return embed(at_speed(cfg, model, 0, amp), batches, amp, "Graph").vectors.to(on)
 
     found = {"image_features": image_features}
     prompts = [part for part in loss.losses.values() if hasattr(part, "text_features")]

@@ -1,21 +1,29 @@
 """Config nodes become what moves weights: precision, optimizer, schedule, trainer."""
 
 import logging
+import os
+import shutil
+from copy import deepcopy
 
 import torch
 from yacs.config import CfgNode
 
+from reidtools import processes
 from reidtools.batches import own
 from reidtools.data.cached import CachedBatches
 from reidtools.data.pictures import Batches
 from reidtools.engine.average import MovingAverage
 from reidtools.engine.freezing import Freezing
 from reidtools.engine.objective import Objective
+from reidtools.engine.parallel import Parallel, Step
 from reidtools.engine.trainer import Trainer
 from reidtools.modeling import Embedder
+from reidtools.ops.recompute import piece_by_piece
 from reidtools.solver import make_clipper, make_optimizer, make_schedule
 
 LOGGER = logging.getLogger("reidtools")
+COMPILERS = ("g++", "gcc", "clang++", "clang", "cl")  # torch.compile wants one, for a GPU as well
+BACKEND = "inductor"  # of torch.compile
 
 
 def amp_dtype(cfg: CfgNode, on: torch.device) -> torch.dtype | None:
@@ -44,6 +52,10 @@ def trainer(
     """Optimizer and schedule around a model, an objective and batches."""
     solver = cfg.SOLVER
     parts = {"embedder": model, "objective": loss}
+    followed = average(cfg, model)
+    copy = deepcopy(model) if shards(cfg) else None
+    adjust(cfg, model)
+    parallel = Parallel(Step(model, loss), sharded=copy is not None)
     amp = amp_dtype(cfg, batches.device)
     if solver.AMP.ENABLED and not amp:
         LOGGER.info("SOLVER.AMP needs CUDA, or DTYPE bf16; this run computes in float32.")
@@ -66,8 +78,59 @@ def trainer(
         also_report=cfg.LOG.TEXT_MAPS,
         clip=make_clipper(**own(clips, maker=make_clipper)) if clips.ENABLED else None,
         freezing=freezing(cfg, model, optimizer, len(batches) * solver.MAX_EPOCH),
-        average=average(cfg, model),
+        average=followed,
+        parallel=parallel,
+        copy=copy,
     )
+
+
+def shards(cfg: CfgNode) -> bool:
+    """Whether SOLVER.FSDP divides the weights among processes; a ValueError where it cannot."""
+    solver = cfg.SOLVER
+    if not solver.FSDP or processes.count() == 1:
+        return False
+    cannot = {
+        "MODEL.COMPILE": cfg.MODEL.COMPILE,
+        "MODEL.FREEZE_LAYERS": cfg.MODEL.FREEZE_LAYERS,
+        "SOLVER.EMA": solver.EMA.ENABLED,
+        "SOLVER.FREEZE": solver.FREEZE,
+        "SOLVER.MICRO_BATCH": solver.MICRO_BATCH,
+        "SOLVER.AMP.DTYPE fp16": solver.AMP.ENABLED and solver.AMP.DTYPE == "fp16",
+    }
+    if asked := [name for name, value in cannot.items() if value]:
+        raise ValueError(
+            f"SOLVER.FSDP does not go with {', '.join(asked)}; leave that out, or FSDP. Memory is "
+            "saved by MODEL.BACKBONE.GRAD_CHECKPOINT and SOLVER.ACCUMULATE as well."
+        )
+    return True
+
+
+def adjust(cfg: CfgNode, model: Embedder) -> None:
+    """Let the backbone of `model` train with less memory or compiled, as MODEL says.
+
+    Names in its state dict stay what they are. A ValueError where that cannot be.
+    """
+    backbone, name = model.backbone, cfg.MODEL.BACKBONE.NAME
+    if cfg.MODEL.BACKBONE.GRAD_CHECKPOINT:
+        if cfg.MODEL.COMPILE:
+            raise ValueError(
+                "MODEL.COMPILE cannot compile what MODEL.BACKBONE.GRAD_CHECKPOINT computes again; "
+                "set one of them to False, or save memory with SOLVER.MICRO_BATCH."
+            )
+        if not hasattr(backbone, "segments"):
+            raise ValueError(
+                f"{name} does not say of which segments it is, so MODEL.BACKBONE.GRAD_CHECKPOINT "
+                "cannot compute them again; give it `segments`, or use SOLVER.MICRO_BATCH."
+            )
+        piece_by_piece(backbone.segments)
+    if cfg.MODEL.COMPILE:
+        if not os.environ.get("CXX") and not any(map(shutil.which, COMPILERS)):
+            raise ValueError(
+                "MODEL.COMPILE needs a C++ compiler, and there is none; install g++, or set CXX to "
+                "yours, or MODEL.COMPILE to False."
+            )
+        LOGGER.info("The first steps compile %s, which may take minutes.", name)
+        backbone.compile(backend=BACKEND)
 
 
 def freezing(

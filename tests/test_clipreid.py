@@ -111,7 +111,7 @@ def test_only_the_words_of_stage_1_are_trained(at_home):
     trainer = _trainer(cfg, samples, captions, torch.device("cpu"))
     before = {n: w.clone() for n, w in trainer.model.state_dict().items()}
     texts = {n: w.clone() for n, w in trainer.objective.state_dict().items()}
-    assert trainer._weight_names() == ["objective.losses.PromptLoss.context"]
+    assert trainer.state_dict()["optimizer_names"] == ["objective.losses.PromptLoss.context"]
     rates = [progress.lr for progress in trainer if progress.epoch_done]
     # The first epoch is number 1, after a warm-up of one: halfway down the cosine, then its end.
     assert rates == pytest.approx([(0.0035 + 1e-6) / 2, 1e-6])
@@ -121,7 +121,7 @@ def test_only_the_words_of_stage_1_are_trained(at_home):
 
 
 def test_a_stopped_stage_goes_on_and_another_config_is_refused(at_home, type_tool, monkeypatch):
-    monkeypatch.setattr("reidtools.api.training.FROZEN_PAUSE", -1)
+    monkeypatch.setattr("reidtools.api.running.FROZEN_PAUSE", -1)
     period = ["SOLVER.STAGE1.CHECKPOINT_PERIOD", "1"]
     type_tool("train_clipreid.py", *SMALL, *RN50, *period, "--only", "1")
     code, _, err = type_tool("train_clipreid.py", *SMALL, *RN50, "SEED", "5")

@@ -127,8 +127,8 @@ def test_a_backbone_whole(type_tool):
     _, out, _ = type_tool("describe.py", "resnet50")
     assert out.startswith("backbone resnet50\n\nResNet-50")
     for told in (
-        "  LAST_STRIDE    1\n",
-        "  PRETRAIN_PATH  ''\n",
+        "  LAST_STRIDE      1\n",
+        "  PRETRAIN_PATH    ''\n",
         "From arXiv:1512.03385",
         "2048 values a feature, 23.5 million parameters",
         "PRETRAIN true takes https://download.pytorch.org/models/resnet50-0676ba61.pth",

@@ -6,7 +6,7 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).parents[1] / "reidtools"
 LAYERS = [
-    "registry files extras",
+    "registry files extras processes",
     "fetching",
     "ops",
     "data modeling losses solver engine evaluation",

@@ -20,4 +20,4 @@ def embed(rt, cfg, args):
 
 
 if __name__ == "__main__":
-    tool(__doc__, embed, more={**PICTURES, **OWN})
+    tool(__doc__, embed, more={**PICTURES, **OWN}, processes=True)

@@ -15,4 +15,4 @@ def test(rt, cfg, args):
 
 
 if __name__ == "__main__":
-    tool(__doc__, test, opts=("TEST.CENTROIDS.ENABLED", "True"), keys=SCALES)
+    tool(__doc__, test, opts=("TEST.CENTROIDS.ENABLED", "True"), keys=SCALES, processes=True)

@@ -10,4 +10,4 @@ def test(rt, cfg, args):
 
 
 if __name__ == "__main__":
-    tool(__doc__, test)
+    tool(__doc__, test, processes=True)

@@ -1,6 +1,6 @@
 """Train CLIP-ReID: prompts for each person (stage 1), then the image tower with them (stage 2)."""
 
-from _tool import ROOT, main, parse
+from _tool import ROOT, launch, main, parse
 
 CONFIGS = ROOT / "configs"
 OWN = {
@@ -16,7 +16,8 @@ OWN = {
 
 
 def run() -> None:
-    args = parse(__doc__, more=OWN)
+    args = parse(__doc__, more=OWN, processes=True)
+    launch(args)
     import reidtools as rt
 
     files = args.config_file or [CONFIGS / "clip_rn50.yml"]

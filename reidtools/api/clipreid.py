@@ -2,10 +2,12 @@
 
 import logging
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 from yacs.config import CfgNode
 
+from reidtools import processes
 from reidtools.api.exporting import export_model
 from reidtools.api.recipes import brought, run_parent
 from reidtools.api.training import run_training
@@ -41,20 +43,26 @@ def train_clipreid(stages: Sequence[CfgNode], *, export: bool = False) -> Report
     authors' code writes, in its layout: ``RN50_stage1_60.pth``, ``CLIP-ReID_RN50_final.pth``. With
     `export` the image tower is written as ONNX as well.
 
-    None where there was nothing left to train. ValueError where another process trains there.
+    None where there was nothing left to train. ValueError where another process trains there. In
+    each of several processes (torchrun) it does its part of the work; the first writes.
     """
     logbook.set_up_logging()
+    with processes.joined():
+        return _train_all(stages, export)
+
+
+def _train_all(stages: Sequence[CfgNode], export: bool) -> Report | None:
     if export:
         require_onnx()
         if stages[-1].LOG.STAGE != LAST:
             raise ValueError("--export writes the image tower of stage 2; let that be trained.")
     report, source = None, ""
-    with locked(clipreid_folder(stages[0])):
+    with locked(clipreid_folder(stages[0])) if processes.first() else nullcontext():
         for cfg in stages:
             file = clipreid_folder(cfg) / file_name(cfg)
             report = _train_stage(_of_stage(cfg, source), file) or report
             source = str(file)
-    if export:
+    if export and processes.first():
         final = configs.load("", ["MODEL.WEIGHTS", source], base=brought(source))
         export_model(final, source.removesuffix(".pth") + "_onnx_format.onnx")
     return report
@@ -62,9 +70,19 @@ def train_clipreid(stages: Sequence[CfgNode], *, export: bool = False) -> Report
 
 def _train_stage(cfg: CfgNode, file: Path) -> Report | None:
     """Train what the stage of `cfg` lacks and write its `file`; None if that is there already."""
+    lacks = processes.from_first(lambda: _lacks(cfg, file))
+    if not lacks:
+        return None
+    report = run_training(cfg) if "training" in lacks else Report()
+    processes.from_first(lambda: _publish(file, cfg))
+    return report
+
+
+def _lacks(cfg: CfgNode, file: Path) -> set[str]:
+    """What of the stage of `cfg` is not there yet: its ``training``, its ``file``."""
     run, beginning = Path(cfg.OUTPUT_DIR), _beginning(cfg)
     if file.is_file():
-        made = weights.read(file)
+        made = weights.read(file, mapped=True)
         _check_same(file, made.get("config", ""), cfg)
         if made.get("beginning", beginning) != beginning:
             raise ValueError(
@@ -72,7 +90,7 @@ def _train_stage(cfg: CfgNode, file: Path) -> Report | None:
                 f"{run} to train anew, or choose another OUTPUT_DIR or EXP_NAME."
             )
         LOGGER.info("Loading from checkpoint %s: %s is done.", file, cfg.LOG.STAGE)
-        return None
+        return set()
     if (run / "config.yml").is_file():
         _check_same(run, (run / "config.yml").read_text(encoding="utf-8"), cfg)
     LOGGER.info("%s, %d epochs, for %s", cfg.LOG.STAGE, cfg.SOLVER.MAX_EPOCH, file)
@@ -80,9 +98,7 @@ def _train_stage(cfg: CfgNode, file: Path) -> Report | None:
     done = bool(last) and epoch_of(str(last)) == cfg.SOLVER.MAX_EPOCH - 1
     if done:
         LOGGER.info("%s has been trained to its end.", run)
-    report = Report() if done else run_training(cfg)
-    _publish(run, file, cfg, beginning)
-    return report
+    return {"file"} if done else {"training", "file"}
 
 
 def _beginning(cfg: CfgNode) -> str:
@@ -154,8 +170,9 @@ def _check_same(made: Path, before: str, cfg: CfgNode) -> None:
         )
 
 
-def _publish(run: Path, file: Path, cfg: CfgNode, beginning: str) -> None:
-    """Write what the finished `run` has learned in the layout of CLIP-ReID."""
+def _publish(file: Path, cfg: CfgNode) -> None:
+    """Write what the finished run of `cfg` has learned in the layout of CLIP-ReID."""
+    run, beginning = Path(cfg.OUTPUT_DIR), _beginning(cfg)
     last = checkpoints.latest_checkpoint(run)
     assert last, f"{run} has trained and kept nothing"
     state = as_published(weights.read(last), tokens=cfg.LOG.STAGE != LAST)

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from reidtools import build
 from reidtools.api.pictures import Pictures
 from reidtools.api.recipes import brought, slot
 from reidtools.api.using import at_work, embed
@@ -68,8 +69,9 @@ class FeatureExtractor:
         if not isinstance(pictures, Tensor):
             return embed(self.model, pictures).vectors.to(self.device)
         batch = pictures[None] if pictures.ndim == 3 else pictures
+        model = build.at_speed(self.model.config, self.model, len(batch))
         with torch.inference_mode():
-            return self.model(batch.to(self.device))[1]
+            return model(batch.to(self.device))[1]
 
 
 def _base(name: str, path: str | Path) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from yacs.config import CfgNode
 
-from reidtools import build
+from reidtools import build, processes
 from reidtools.api.testing import filled
 from reidtools.data.datasets.listing import find_pictures, find_tracklets
 from reidtools.data.samples import Sample
@@ -114,11 +114,14 @@ def vectors_of(
         return f"{len(unreadable)} of {total} files are no pictures and are left out:\n{some}"
 
     try:
-        found = embed(model, batches, amp, "Embedding", **build.own(cfg.TEST, maker=embed))
+        runs = build.at_speed(cfg, model, len(batches.pictures), amp)
+        found = embed(runs, batches, amp, "Embedding", **build.own(cfg.TEST, maker=embed))
     except ValueError as error:
         if not unreadable or len(unreadable) < total:
             raise
         raise ValueError(f"{told()}\nRestore them, or name another folder.") from error
+    for others in processes.of_all(unreadable):
+        unreadable |= others
     if unreadable:
         LOGGER.warning("%s", told())
     return found

@@ -51,7 +51,7 @@ def get_config(
     start = _start(cfg, files)
     source = start or ("" if files else cfg.MODEL.WEIGHTS)
     there = bool(source) and Path(source).is_file()
-    saved = weights.read(source) if there and not is_onnx(source) else {}
+    saved = weights.read(source, mapped=True) if there and not is_onnx(source) else {}
     own = recipe(saved)
     if there and is_onnx(source):
         own = of_onnx(source)
@@ -125,7 +125,7 @@ def brought(path: str | Path, format: str = "") -> dict[str, Any]:
     """
     if is_onnx(path):
         return of_onnx(path)
-    saved = weights.read(path)
+    saved = weights.read(path, mapped=True)
     return recipe(saved) or network_of(saved, path, format)
 
 

@@ -38,7 +38,7 @@ def teacher_of(cfg: CfgNode, device: torch.device) -> Teacher | None:
             "or leave MODEL.TEACHER empty."
         )
     with torch.random.fork_rng(devices=[]):  # a student begins as it would without a teacher
-        saved = weights.read(path)
+        saved = weights.read(path, mapped=True)
         words = ["MODEL.DEVICE", cfg.MODEL.DEVICE, "MODEL.WEIGHTS", path]
         words += ["MODEL.WEIGHTS_FORMAT", format] if (format := cfg.MODEL.WEIGHTS_FORMAT) else []
         own = configs.load("", words, base=brought(path, format))

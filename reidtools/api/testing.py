@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from yacs.config import CfgNode
 
-from reidtools import assess, build, reports
+from reidtools import assess, build, processes, reports
 from reidtools.api.recipes import recipe
 from reidtools.config import load as configs
 from reidtools.data.preflight import preflight
@@ -34,20 +34,28 @@ def evaluate(cfg: CfgNode, model: Embedder | None = None) -> Report:
     TEST.TOPK and TEST.VISUALIZE ask for, into OUTPUT_DIR, else for the checkpoint of a run into
     test_<checkpoint> beside it, else into output_dir. With TEST.FEATURES embeddings are kept there
     and used again. Of a checkpoint that tells what it was trained on, the report says which test
-    sets are others; one whose people it was trained on (DATASETS.COMBINEALL) is a ValueError.
+    sets are others; one whose people it was trained on (DATASETS.COMBINEALL) is a ValueError. In
+    each of several processes (torchrun) it does its part of the work; the first writes.
     """
     logbook.set_up_logging()
+    with processes.joined():
+        return _evaluate(cfg, model)
+
+
+def _evaluate(cfg: CfgNode, model: Embedder | None) -> Report:
     device = seeded_device(cfg)
     model = ready(cfg, model, device)
     trained = trained_on(cfg.MODEL.WEIGHTS)
     refuse_known(trained or cfg.DATASETS, test_names(cfg))
-    tests = test_splits(cfg)
+    with processes.first_before_others():
+        tests = test_splits(cfg)
     folder, amp = output_folder(cfg), build.amp_dtype(cfg, device)
     report = assess.report_on(cfg, model, build.test_sets(cfg, tests, device), amp, final=True)
     report.unseen = of_other_sets(tests, trained["NAMES"]) if trained else []
     LOGGER.info("%s", report)
-    files = reports.write_report(cfg, report, folder, {"weights": cfg.MODEL.WEIGHTS})
-    LOGGER.info("Written: %s", ", ".join(map(str, files)))
+    if processes.first():
+        files = reports.write_report(cfg, report, folder, {"weights": cfg.MODEL.WEIGHTS})
+        LOGGER.info("Written: %s", ", ".join(map(str, files)))
     return report
 
 
@@ -109,9 +117,9 @@ def filled(cfg: CfgNode) -> Embedder:
         raise ValueError("There is no model: give a checkpoint with MODEL.WEIGHTS.")
     if is_onnx(cfg.MODEL.WEIGHTS):
         return build.onnx_embedder(cfg)
-    state = weights.state_of(weights.read(Path(cfg.MODEL.WEIGHTS)))
+    state = weights.state_of(weights.read(Path(cfg.MODEL.WEIGHTS), mapped=True))
     table = next((tensor for name, tensor in state.items() if name.endswith(CAMERAS)), ())
-    model = build.embedder(configs.with_cameras(cfg, len(table)))
+    model = build.embedder(configs.with_cameras(cfg, len(table)), blank=True)
     fitted = weights.fit(model, state, cfg.MODEL.WEIGHTS_FORMAT)
     if not fitted.complete:
         raise ValueError(
@@ -151,7 +159,7 @@ def trained_on(path: str) -> dict[str, Any]:
     """DATASETS of the config in the checkpoint or ONNX file `path`; nothing where it has none."""
     if not path:
         return {}
-    own = recipe(read_about(path)[0] if is_onnx(path) else weights.read(path))
+    own = recipe(read_about(path)[0] if is_onnx(path) else weights.read(path, mapped=True))
     return dict(own.get("DATASETS", {}))
 
 

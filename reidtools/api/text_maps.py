@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
+from reidtools import processes
 from reidtools.engine.objective import Objective
 from reidtools.engine.trainer import Progress
 from reidtools.files import make_folder
@@ -16,7 +17,7 @@ def text_maps(objective: Objective, run: Path, every: int) -> Callable[[Progress
     After the first iteration and after every so many, into `run`/text_features_viz; 0 never draws.
     """
     losses = [loss for loss in objective.losses.values() if hasattr(loss, "of_each_person")]
-    if not every or not losses:
+    if not every or not losses or not processes.first():
         return lambda progress: None
     if len(losses[0].context) < 3:
         raise ValueError("LOG.TEXT_MAPS draws the texts of 3 people or more; set it to 0.")

@@ -121,18 +121,20 @@ def extract_tracks(
     found: Tracks = {}
     with writing_into(folder, "--output-dir"):
         model = model_of(cfg)
+        amp = build.amp_dtype(cfg, model.device)
+        runs = build.at_speed(cfg, model, len(boxes.ids), amp)
         remove_crops(fresh)  # of an extraction that was killed
         options = {
             "max_crops": max_crops,
             "batch_size": cfg.TEST.IMS_PER_BATCH,
             "flip": cfg.TEST.FLIP,
-            "amp": build.amp_dtype(cfg, model.device),
+            "amp": amp,
             "scale": scale,
             "normalize": normalize,
             "crops_folder": fresh if save_crops else None,
         }
         try:
-            for number, track in extract(frames, boxes, model, **options):
+            for number, track in extract(frames, boxes, runs, **options):
                 found[number] = track
         except BaseException:
             if found:

@@ -1,9 +1,8 @@
-"""Training: a run from its data to its last checkpoint."""
+"""Training: from a config to a trainer in the folder of its run."""
 
 import logging
-import time
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, closing, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,18 +10,18 @@ from typing import Any
 import torch
 from yacs.config import CfgNode
 
-from reidtools import assess, build, reports, texts
+from reidtools import assess, build, processes, texts
 from reidtools.api.filling import fill_objective
 from reidtools.api.recipes import run_parent
+from reidtools.api.running import FINAL, run_to_end
 from reidtools.api.teaching import teacher_of
 from reidtools.api.testing import seeded_device
-from reidtools.api.text_maps import text_maps
 from reidtools.api.training_data import training_data
 from reidtools.config import load as configs
 from reidtools.config.compat import flatten
 from reidtools.data.cached import CachedBatches
 from reidtools.data.pictures import Batches
-from reidtools.data.samples import Sample, Splits
+from reidtools.data.samples import Sample
 from reidtools.engine import checkpoints, environment, logbook, tracking
 from reidtools.engine.trainer import Trainer
 from reidtools.evaluation import Report
@@ -30,8 +29,7 @@ from reidtools.files import write_whole
 from reidtools.modeling import weights
 
 LOGGER = logging.getLogger("reidtools")
-LOSSES = "Losses on test people"
-FROZEN_PAUSE = 60  # seconds between checkpoints of a run whose model is frozen
+APART = 1_000_003  # from the seed of one process to that of the next
 
 
 def train(cfg: CfgNode) -> Report:
@@ -40,6 +38,9 @@ def train(cfg: CfgNode) -> Report:
     Everything that can be wrong is looked for before the first step. Writes the run's folder:
     config.yml, environment.txt, log.txt, metrics.jsonl, TensorBoard events, checkpoints,
     metrics.json; with LOG.MLFLOW they go to an MLflow server as well, if it answers.
+
+    In each of several processes (torchrun) it does its part of the work; the first writes. Ctrl-C
+    and SIGTERM end it after the step that is being computed, with a checkpoint to resume from.
     """
     logbook.set_up_logging()
     return run_training(cfg)
@@ -47,15 +48,23 @@ def train(cfg: CfgNode) -> Report:
 
 def run_training(cfg: CfgNode, published: Callable[[int], Path] | None = None) -> Report:
     """What `train` does; `published` says where checkpoints go that do not go into the run."""
-    if cfg.LOG.MLFLOW:
+    with processes.joined():
+        return _run(cfg, published)
+
+
+def _run(cfg: CfgNode, published: Callable[[int], Path] | None) -> Report:
+    if cfg.LOG.MLFLOW and processes.first():
         tracking.require_mlflow(cfg.LOG.MLFLOW_URI)
     parent, wanted = run_parent(cfg), cfg.OUTPUT_DIR
     if cfg.EXP_NAME and not wanted:
         wanted = str(checkpoints.named_run(cfg.EXP_NAME, parent))
-    start = checkpoints.find_start(cfg.RESUME, wanted, parent) if cfg.RESUME else None
+    start = None
+    if cfg.RESUME:
+        start = processes.from_first(lambda: checkpoints.find_start(cfg.RESUME, wanted, parent))
     device = seeded_device(cfg)
     assess.rehearse(cfg)
-    samples, captions, tests = training_data(cfg)
+    with processes.first_before_others():
+        samples, captions, tests = training_data(cfg)
     if cfg.MODEL.BACKBONE.get("SIE_CAMERA") and len(cfg.DATASETS.NAMES) > 1:
         raise ValueError(
             "SIE_CAMERA knows the cameras of one training set, and tests would take those of one "
@@ -65,81 +74,28 @@ def run_training(cfg: CfgNode, published: Callable[[int], Path] | None = None) -
     resumed = _resumed(start) if start else {}
     trainer = _trainer(cfg, samples, captions, device, resumed)
     best = _continue(cfg, trainer, start, resumed) if start else {"epoch": -1, "mAP": -1.0}
+    resumed.clear()  # a copy of the model and its moments
 
-    run = _run_folder(wanted, start, parent, again=bool(cfg.RESUME))
-    logbook.log_to(run / "log.txt")
-    write_whole(run / "config.yml", lambda file: file.write(configs.dump(cfg).encode()))
-    if run.name == "checkpoints" and run.parent.parent.name == "runs":  # as the MARS document
-        resolved = run.with_name("config_resolved.yaml")
-        resolved.write_text(configs.dump(cfg), encoding="utf-8")
-    (run / "environment.txt").write_text(environment.describe(), encoding="utf-8")
+    run = processes.from_first(lambda: _begun(cfg, wanted, start, parent))
     LOGGER.info(f"Resuming {start}" if start else f"Training into {run}")
     keeper = checkpoints.Checkpoints(run, cfg.SOLVER.CHECKPOINT_PERIOD, published)
     with _tracker(cfg, run) as tracker:
-        report, best = _loop(cfg, trainer, tests, keeper, best, tracker)
-        final = {"model": trainer.result.state_dict(), "config": configs.dump(cfg)}
-        checkpoints.save(final, run / "model_final.pth")
-        about = {"epoch": cfg.SOLVER.MAX_EPOCH - 1, "best": best}
-        reports.write_report(cfg, report, run, about)
-        files = "\n".join(f"  {path}" for path in sorted({*run.iterdir(), *keeper.written}))
-        if not trainer.frozen:
-            LOGGER.info("Best mAP %.2f after epoch %d.", best["mAP"], best["epoch"])
-        LOGGER.info("Written:\n%s", files)
-    return report
+        return run_to_end(cfg, trainer, tests, keeper, best, tracker)
 
 
-def _loop(
-    cfg: CfgNode,
-    trainer: Trainer,
-    tests: dict[str, Splits],
-    keeper: checkpoints.Checkpoints,
-    best: dict[str, Any],
-    tracker: tracking.Tracker | None,
-) -> tuple[Report, dict[str, Any]]:
-    """Train to the end: log, save and test as the config says. The last report and the best mAP."""
-    batches = build.test_sets(cfg, tests, trainer.device)
-    drawn = {name: build.loss_batches(cfg, name, s, trainer.device) for name, s in tests.items()}
-    choice = trainer.batches.choice
-    log = logbook.Logbook(
-        keeper.run,
-        len(trainer.batches),
-        cfg.SOLVER.MAX_EPOCH,
-        cfg.SOLVER.IMS_PER_BATCH * (choice.frames if choice else 1),
-        trainer.iteration,
-        tracker.log if tracker else None,
-        first_epoch=trainer.epoch,
-        stage=cfg.LOG.STAGE,
-    )
-    draw = text_maps(trainer.objective, keeper.run, cfg.LOG.TEXT_MAPS)
-    report, period, last = Report(), cfg.TEST.EVAL_PERIOD, cfg.SOLVER.MAX_EPOCH - 1
-    kept = time.monotonic()
-    with closing(log):
-        for progress in trainer:
-            log.write(progress)
-            draw(progress)
-            if not progress.epoch_done:
-                continue
-            epoch = progress.epoch
-            # Of a frozen model an epoch is short, and nothing about it is new to a test.
-            if trainer.frozen and epoch < last and time.monotonic() - kept < FROZEN_PAUSE:
-                continue
-            state = trainer.state_dict() | {"best": best, "config": configs.dump(cfg)}
-            keeper.keep(state, epoch, final=epoch == last)  # before the test, which may fail
-            kept = time.monotonic()
-            if trainer.frozen or not (epoch == last or (period and epoch % period == 0)):
-                continue
-            report = assess.report_on(cfg, trainer.result, batches, trainer.amp, final=False)
-            for name, own in drawn.items():
-                if own and (losses := trainer.losses_of(own)):
-                    report.add_row(name, losses, LOSSES)
-            for title, rows in {"": report.figures, **report.others}.items():
-                for name, figures in rows.items():
-                    log.score(epoch, progress.iteration, name, figures, title)
-            LOGGER.info("After epoch %d\n%s", epoch, report)
-            if report.mAP > best["mAP"]:
-                state["best"] = best = {"epoch": epoch, "mAP": report.mAP}
-                keeper.keep(state, epoch, final=epoch == last, best=True)
-    return report, best
+def _begun(cfg: CfgNode, wanted: str, start: Path | None, parent: Path) -> Path:
+    """The run's folder, with the files that say what it is."""
+    run = _run_folder(wanted, start, parent, again=bool(cfg.RESUME))
+    logbook.log_to(run / "log.txt")
+    _write(run / "config.yml", configs.dump(cfg))
+    if run.name == "checkpoints" and run.parent.parent.name == "runs":  # as the MARS document
+        _write(run.with_name("config_resolved.yaml"), configs.dump(cfg))
+    _write(run / "environment.txt", environment.describe())
+    return run
+
+
+def _write(path: Path, text: str) -> None:
+    write_whole(path, lambda file: file.write(text.encode()))
 
 
 def _trainer(
@@ -172,7 +128,11 @@ def _trainer(
         weights.fit(model, resumed["model"])
     else:
         fill_objective(cfg, objective, start, source, samples)
-    generator = torch.Generator().manual_seed(cfg.SEED)
+    build.synchronize_norms(cfg, model, objective)
+    seed = cfg.SEED + APART * processes.rank()  # a chance of its own, after equal first weights
+    generator = torch.Generator().manual_seed(seed)
+    if processes.rank():
+        torch.manual_seed(seed)
     looks = build.features_of(cfg, model, objective, samples, device)
     batches: Batches | CachedBatches
     if cfg.SOLVER.FREEZE:
@@ -184,7 +144,7 @@ def _trainer(
 
 def _tracker(cfg: CfgNode, run: Path) -> AbstractContextManager[tracking.Tracker | None]:
     """What sends the run to MLflow, if LOG.MLFLOW asks for it."""
-    if not cfg.LOG.MLFLOW:
+    if not cfg.LOG.MLFLOW or not processes.first():
         return nullcontext()
     return tracking.Tracker(
         run,
@@ -237,9 +197,18 @@ def _continue(cfg: CfgNode, trainer: Trainer, start: Path, state: dict[str, Any]
             "with the config.yml beside it, or without --config-file, or start a new run with "
             "MODEL.WEIGHTS."
         ) from error
-    if trainer.epoch >= cfg.SOLVER.MAX_EPOCH:
+    ended = (start.parent / FINAL).exists()  # or it died in its last test
+    if trainer.epoch > cfg.SOLVER.MAX_EPOCH or (trainer.epoch == cfg.SOLVER.MAX_EPOCH and ended):
         raise ValueError(
             f"{start} has finished epoch {trainer.epoch - 1}, and SOLVER.MAX_EPOCH is "
             f"{cfg.SOLVER.MAX_EPOCH}; raise it to train on."
         )
-    return state["best"]
+    return _best(start, state)
+
+
+def _best(start: Path, state: dict[str, Any]) -> dict[str, Any]:
+    """The best figure until `start`, whose `state` may not know it: best.pth is written first."""
+    path, known = start.with_name("best.pth"), state["best"]
+    other = weights.read(path, mapped=True).get("best", known) if path.is_file() else known
+    later = known["epoch"] < other["epoch"] <= state["epoch"]
+    return other if later and other["mAP"] > known["mAP"] else known

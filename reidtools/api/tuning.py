@@ -99,4 +99,4 @@ def _check_same(asked: str, tuned: str, run: Path) -> None:
 def epoch_of(checkpoint: str) -> int:
     """The epoch a checkpoint was saved after: by its name (119_last, 129_x4), else what it says."""
     named = re.fullmatch(r"(\d+)(_last|_x[\d.]+)?", Path(checkpoint).stem)
-    return int(named[1]) if named else weights.read(checkpoint).get("epoch", -1)
+    return int(named[1]) if named else weights.read(checkpoint, mapped=True).get("epoch", -1)

@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional as F
 from yacs.config import CfgNode
 
-from reidtools import build
+from reidtools import build, processes
 from reidtools.api.pictures import (
     Pictures,
     model_of,
@@ -96,7 +96,8 @@ def create_embeddings(
     sorted by path; embeddings.json beside them says which model made them. `in_subfolders` takes
     the pictures in all folders below, too; `normalize` makes vectors of length 1; `centroids` keeps
     one mean vector a person (of vectors as they are), with the person's name as its path. A file
-    that is no picture is told and left out, or with `strict` an OSError.
+    that is no picture is told and left out, or with `strict` an OSError. In each of several
+    processes (torchrun) it embeds a share of them; the first writes them all.
     """
     logbook.set_up_logging()
     paths = find_pictures(cfg.DATASETS.ROOT, in_subfolders)
@@ -105,9 +106,11 @@ def create_embeddings(
             f"No file name in {cfg.DATASETS.ROOT} tells a person, so there are no centroids; name "
             "pictures like 0843_c1s4_054211_00.jpg, or put them into a folder for each person."
         )
-    model = model_of(cfg)
-    with writing(cfg) as folder:
+    with processes.joined(), writing(cfg) as folder:
+        model = model_of(cfg)
         found = vectors_of(cfg, model, paths, strict, "gallery")
+        if not processes.first():
+            return []
         vectors, names = found.vectors.numpy(), found.paths
         if centroids:
             vectors, names = means(vectors, [person_of(path, cfg.DATASETS.ROOT) for path in names])

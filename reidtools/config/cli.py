@@ -1,8 +1,10 @@
 """The command line that all tools share. Imports nothing heavy: ``--help`` answers at once."""
 
 import argparse
+import os
 import re
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -32,8 +34,12 @@ def parse(
     trains: bool = False,
     more: Mapping[str, dict[str, Any]] | None = None,
     keys: Mapping[str, tuple[Sequence[str], str]] | None = None,
+    processes: bool = False,
 ) -> argparse.Namespace:
     """Parse ``--config-file FILE … [KEY VALUE]…``; a tool that `trains` can --resume as well.
+
+    Such a tool, and one that works in several `processes`, takes more than one GPU, and asks where
+    machines meet.
 
     `more` are a tool's own words: name, or names with a space between, -> what
     `argparse.ArgumentParser.add_argument` takes. `keys` are words for keys of the config: name ->
@@ -73,7 +79,17 @@ def parse(
         add(*name.split(), **about)
     for name, (_, meaning) in (keys or {}).items():
         add(name, metavar="VALUE", help=meaning)
-    add("--num-gpus", type=int, default=1, metavar="N", help="0 runs on the CPU; default 1, if any")
+    processes = processes or trains
+    several = "; more than 1 starts torchrun with a process for each" if processes else ""
+    gpus = f"0 runs on the CPU; default 1, if any{several}"
+    add("--num-gpus", type=int, default=1, metavar="N", help=gpus)
+    if processes:
+        add("--num-machines", type=int, default=1, metavar="N", help="machines with so many GPUs")
+        add(
+            "--machine-rank", type=int, default=0, metavar="I", help="which of them this is, from 0"
+        )
+        meet = "where machines meet: tcp://ADDRESS:PORT of machine 0"
+        add("--dist-url", default="", metavar="URL", help=meet)
     add("--print-config", action="store_true", help="print the complete config and stop")
     add("opts", nargs="*", metavar="KEY VALUE", help="any key of the config and its value")
     words = _split_resume(sys.argv[1:] if argv is None else list(argv))
@@ -86,8 +102,7 @@ def parse(
             f"KEY VALUE pairs expected, got {len(args.opts)} words: {' '.join(args.opts)}; every "
             "key needs one value, quoted if it has spaces."
         )
-    if args.num_gpus not in (0, 1):
-        parser.error("There is one process for one GPU; use --num-gpus 1, or 0 for the CPU.")
+    _check_processes(parser, args, processes)
     if args.num_gpus == 0:
         args.opts += ["MODEL.DEVICE", "cpu"]
     for name, (paths, _) in (keys or {}).items():
@@ -98,6 +113,28 @@ def parse(
     if trains and args.resume:
         args.opts += ["RESUME", args.resume]
     return args
+
+
+def _check_processes(
+    parser: argparse.ArgumentParser, args: argparse.Namespace, processes: bool
+) -> None:
+    if args.num_gpus < 0 or (args.num_gpus > 1 and not processes):
+        parser.error("This tool uses one GPU; give --num-gpus 1, or 0 for the CPU.")
+    if not processes and int(os.environ.get("WORLD_SIZE", 1)) > 1:
+        parser.error("This tool works in one process; start it with python instead of torchrun.")
+    if processes and args.num_machines > 1:
+        if not re.fullmatch(r"(tcp://)?[^:/]+:\d+", args.dist_url):
+            parser.error("Machines must meet: give --dist-url tcp://ADDRESS:PORT of machine 0.")
+        if not 0 <= args.machine_rank < args.num_machines:
+            parser.error(
+                f"--machine-rank is {args.machine_rank}; it is from 0 to {args.num_machines - 1}."
+            )
+
+
+def wants_launch(args: argparse.Namespace) -> bool:
+    """Whether several processes are wanted, and this is none of them yet."""
+    several = args.num_gpus > 1 or getattr(args, "num_machines", 1) > 1
+    return several and "WORLD_SIZE" not in os.environ
 
 
 def _split_resume(argv: list[str]) -> list[str]:
@@ -144,6 +181,7 @@ def main(run) -> None:
     ) as error:
         if isinstance(error, ImportError) and error.name:
             raise  # Python's own; ours, for an extra that is not installed, names no module
+        _wait_for_first()
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
     except RuntimeError as error:
@@ -154,6 +192,13 @@ def main(run) -> None:
         _stop()
 
 
+def _wait_for_first() -> None:
+    """Let the first of several processes speak, if it has to say the same: its end ends us all."""
+    if os.environ.get("RANK", "0") != "0":
+        time.sleep(3)
+
+
 def _stop() -> None:
-    print("stopped", file=sys.stderr)
+    if os.environ.get("RANK", "0") == "0":
+        print("stopped", file=sys.stderr)
     sys.exit(130)

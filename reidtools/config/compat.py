@@ -199,6 +199,6 @@ def _centroids(flat: dict[str, Any]) -> list[str]:
 
 
 STEPS = (
-    *(mars_document.mars_yaml, fastreid.network, _snu_backbone, fastreid.losses),
+    *(mars_document.mars_yaml, fastreid.network, fastreid.norms, _snu_backbone, fastreid.losses),
     *(_centroids, fastreid.pictures, _flip, _pixels, _resume),
 )

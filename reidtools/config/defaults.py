@@ -19,6 +19,7 @@ from reidtools.evaluation import (
     rank_centroids,
     rerank,
 )
+from reidtools.export.runtime import quick
 from reidtools.modeling.text import TextTower
 from reidtools.ops.resize import Resize
 from reidtools.registry import BACKBONES, HEADS, LOSSES, SAMPLERS, TEMPORAL, Registry
@@ -34,7 +35,9 @@ class Slot(NamedTuple):
 
 # NAME and that component's own options.
 ONE = {
-    "MODEL.BACKBONE": Slot(BACKBONES, {"PRETRAIN": True, "PRETRAIN_PATH": ""}),
+    "MODEL.BACKBONE": Slot(
+        BACKBONES, {"PRETRAIN": True, "PRETRAIN_PATH": "", "GRAD_CHECKPOINT": False}
+    ),
     "MODEL.HEADS": Slot(HEADS, {}),
     "MODEL.TEMPORAL": Slot(TEMPORAL, {}),
     "DATALOADER.SAMPLER": Slot(SAMPLERS, {}),
@@ -50,7 +53,7 @@ FIXED: dict[str, tuple[Callable, ...]] = {
     "SOLVER.CLIP_GRADIENTS": (make_clipper,),
     "SOLVER.EMA": (MovingAverage,),
     "MODEL.TEXT": (TextTower,),
-    "TEST": (embed, rank, seen_frames),
+    "TEST": (embed, quick, rank, seen_frames),
     "TEST.AQE": (expand,),
     "TEST.CENTROIDS": (rank_centroids,),
     "TEST.IPG": (fuse_generated,),
@@ -92,6 +95,7 @@ def defaults() -> dict[str, Any]:
     return {
         "MODEL": {
             "DEVICE": "auto",  # auto, cpu, cuda, cuda:1, mps
+            "COMPILE": False,  # the backbone, for training; takes a minute or more at first
             "BACKBONE": {"NAME": "resnet50"},
             "HEADS": {"NAME": "BNNeck"},
             "TEMPORAL": {"NAME": "Mean"},  # what joins the frames of a tracklet
@@ -100,6 +104,7 @@ def defaults() -> dict[str, Any]:
             "WEIGHTS": "",  # a checkpoint to start from or to test
             "WEIGHTS_FORMAT": "",  # whose it is, such as FastReID; empty: its names tell
             "FREEZE_LAYERS": [],  # parts that do not learn, such as [backbone]; see FREEZE_ITERS
+            "SYNC_BN": False,  # batch norms of the backbone see the pictures of all processes
             "TEACHER": "",  # a checkpoint that DistillationLoss learns from
         },
         "INPUT": {
@@ -126,6 +131,8 @@ def defaults() -> dict[str, Any]:
             "IMS_PER_BATCH": 64,  # pictures, or tracklets
             "MICRO_BATCH": 0,  # pictures in the network at a time, which saves memory; 0: all
             "ACCUMULATE": 1,  # batches whose gradients count as one
+            "FSDP": False,  # weights divided among processes, for towers too large for a GPU
+            "GATHER": True,  # losses see what all processes see, not each its own part
             "FREEZE": "",  # model: only losses learn, from features that are embedded once
             "FREEZE_ITERS": 0,  # for how long MODEL.FREEZE_LAYERS are frozen …
             "FREEZE_EPOCHS": 0,  # … or this; 0 of both: to the end

@@ -157,6 +157,21 @@ def _older(flat: dict[str, Any]) -> list[str]:
     return [f"{' and '.join(old)}: words of FastReID. Where the file is silent, {told} count."]
 
 
+def norms(flat: dict[str, Any]) -> list[str]:
+    """NORM of backbone and head: batch norm, which processes may compute together (syncBN)."""
+    notes: list[str] = []
+    for key in ("MODEL.BACKBONE.NORM", "MODEL.HEADS.NORM"):
+        if (kind := flat.get(key, "BN")) == "syncBN":
+            flat["MODEL.SYNC_BN"] = True
+            notes.append(f"{flat.pop(key)} of {key} is read as MODEL.SYNC_BN True.")
+        elif kind != "BN":
+            raise ValueError(
+                f"{key} {kind} is not here, backbones and necks have batch norm; set BN, or syncBN "
+                "for several GPUs."
+            )
+    return notes
+
+
 def losses(flat: dict[str, Any]) -> list[str]:
     """``LOSSES.NAME: (…)`` with CE and TRI beside it; a loss that is not named does not count."""
     neck = flat.pop("MODEL.HEADS.WITH_BNNECK", True)

@@ -2,9 +2,11 @@
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 
 import numpy as np
 
+from reidtools import processes
 from reidtools.registry import SAMPLERS
 
 
@@ -116,6 +118,49 @@ class GroupSampler(EpochSampler):
         if len(order) < self.each:
             return [order + rng.choice(own, self.each - len(order)).tolist()]
         return [order[i : i + self.each] for i in range(0, len(order) - self.each + 1, self.each)]
+
+
+class Part(list[int]):
+    """The indices of one process's part of a batch; `parts` are the lengths of all parts."""
+
+    def __init__(self, indices: Sequence[int], parts: Sequence[int]):
+        super().__init__(indices)
+        self.parts = tuple(parts)
+
+
+class SharedSampler:
+    """What this one of several processes sees of the batches of `sampler`: a `Part` of each.
+
+    So together they see the batches that one process would. People stay whole: a batch is cut
+    between groups of `each` pictures in a row, as long as there is one for each process. Parts are
+    as equal as that allows. A batch that is too small to give each process two pictures shows its
+    own again.
+    """
+
+    def __init__(self, sampler: EpochSampler, each: int = 1):
+        self.sampler, self.each = sampler, each
+
+    def set_epoch(self, epoch: int) -> None:
+        """Go to `epoch`."""
+        self.sampler.set_epoch(epoch)
+
+    def __len__(self) -> int:
+        return len(self.sampler)
+
+    def __iter__(self) -> Iterator[Part]:
+        drawn = list(self.sampler)
+        # Some are drawn by what a model says, which two processors may not say to the last bit.
+        return map(self._cut, processes.from_first(lambda: drawn))
+
+    def _cut(self, batch: list[int]) -> Part:
+        count, rank = processes.count(), processes.rank()
+        if len(batch) < 2 * count:
+            batch = (batch * 2 * count)[: 2 * count]
+        whole = len(batch) % self.each == 0 and len(batch) >= self.each * count
+        each = self.each if whole else 1
+        ends = [len(batch) // each * place // count * each for place in range(count + 1)]
+        parts = [end - begin for begin, end in pairwise(ends)]
+        return Part(batch[ends[rank] : ends[rank + 1]], parts)
 
 
 @SAMPLERS

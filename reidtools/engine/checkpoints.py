@@ -8,7 +8,8 @@ from typing import Any
 
 import torch
 
-from reidtools.files import make_folder, write_whole
+from reidtools import processes
+from reidtools.files import make_folder, sweep, write_whole
 
 AUTO = "auto"
 LOGGER = logging.getLogger("reidtools")
@@ -56,9 +57,9 @@ def named_run(name: str, parent: Path) -> Path:
 
 
 def is_newest(checkpoint: Path) -> bool:
-    """Whether no other checkpoint beside this one is of a later epoch."""
-    newest, own = latest_checkpoint(checkpoint.parent), _EPOCH.fullmatch(checkpoint.name)
-    return not newest or bool(own and int(own[1]) >= int(_EPOCH.fullmatch(newest.name)[1]))
+    """Whether no other checkpoint beside this one has come farther."""
+    newest = latest_checkpoint(checkpoint.parent)
+    return not newest or _age(checkpoint)[:2] >= _age(newest)[:2]  # 3.pth is what 3_last.pth is
 
 
 def start_of(resume: str, output_dir: str, parent: Path) -> Path | None:
@@ -97,40 +98,65 @@ def _number(run: Path) -> int:
 
 
 def latest_checkpoint(run: Path) -> Path | None:
-    """The checkpoint in `run` to resume from: the one of the highest epoch, or None."""
-    found = [(int(m.group(1)), p) for p in run.glob("*.pth") if (m := _EPOCH.fullmatch(p.name))]
-    return max(found)[1] if found else None
+    """The checkpoint in `run` to resume from: that which has come farthest, or None."""
+    found = [path for path in run.glob("*.pth") if _EPOCH.fullmatch(path.name)]
+    return max(found, key=_age, default=None)
 
 
-_EPOCH = re.compile(r"(\d+)(?:_last)?\.pth")
+_EPOCH = re.compile(r"(\d+)(|_last|_part)\.pth")
+
+
+def _age(checkpoint: Path) -> tuple[int, bool, str]:
+    """What is greater for the later of two checkpoints, going by their names."""
+    named = _EPOCH.fullmatch(checkpoint.name)
+    return (int(named[1]), named[2] != "_part", named[2]) if named else (-1, False, "")
 
 
 class Checkpoints:
     """Keeps the checkpoints of a run: ``<epoch>.pth`` every `period` epochs, ``<epoch>_last.pth``.
 
-    The newest ``_last`` replaces the one before it, so a run that dies loses at most an epoch. With
-    `published` the periodic ones, and the final one too, get the path that it gives for an epoch;
-    `written` are those paths.
+    The newest ``_last`` replaces the one before it, and a ``<epoch>_part.pth``, saved within an
+    epoch by a run that was asked to stop, so a run that dies loses at most an epoch; what it was
+    writing then is deleted by the next one. With `published` the periodic ones, and the final one
+    too, get the path that it gives for an epoch; `written` are those paths.
     """
 
     def __init__(self, run: Path, period: int, published: Callable[[int], Path] | None = None):
         self.run, self.period, self.published = run, period, published
         self.written: list[Path] = []
+        sweep(run)
 
     def keep(
-        self, state: dict[str, Any], epoch: int, *, best: bool = False, final: bool = False
+        self,
+        state: dict[str, Any],
+        epoch: int,
+        *,
+        best: bool = False,
+        final: bool = False,
+        part: bool = False,
     ) -> None:
-        """Save `state` after `epoch`, also as ``best.pth`` if it is the `best` so far."""
+        """Save `state` after `epoch`, also as ``best.pth`` if it is the `best` so far.
+
+        Or, if it is a `part`, in the course of it. Of several processes the first does it.
+
+        A full disk is an OSError; the checkpoint before is still there then.
+        """
+        if not processes.first():
+            return
+        if part:
+            save(state, self.run / f"{epoch}_part.pth")
+            return
         if best:
             save(state, self.run / "best.pth")
         due = bool(self.period) and epoch % self.period == 0
         if self.published and (due or final):
             self.written.append(self.published(epoch))
+            sweep(self.written[-1].parent, self.written[-1].suffix)
             save(state, self.written[-1])
         elif due:
             save(state, self.run / f"{epoch}.pth")
         last = self.run / f"{epoch}_last.pth"
         save(state, last)
-        for other in self.run.glob("*_last.pth"):
-            if int(other.name.removesuffix("_last.pth")) < epoch:
+        for other in self.run.glob("*_*.pth"):
+            if re.fullmatch(r"\d+_(last|part)\.pth", other.name) and _age(other) < _age(last):
                 other.unlink()

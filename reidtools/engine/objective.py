@@ -6,12 +6,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from reidtools import processes
 from reidtools.engine.parts import in_parts
 from reidtools.ops.degrade import degrade
 from reidtools.registry import facts, unknown
 
 BRANCHES = ("features", "embeddings", "joint", "low_features")
-FACTS = (*BRANCHES, "pids", "camids", "index", "amp", "taught")
+NUMBERS = ("pids", "camids", "index")
+FACTS = (*BRANCHES, *NUMBERS, "amp", "taught")
 TRAINING_ONLY = {"num_people", "captions"}  # who is built with one of them knows no strangers
 
 
@@ -37,6 +39,11 @@ class Objective(nn.Module):
     still see the whole batch, so that batch-hard mining is what it would be at once. Only batch
     norm in the backbone sees each part by itself.
 
+    Where a batch has ``parts``, it is one of several processes' part of a larger batch. With
+    `gather` features of all parts come together before the neck, with their gradients: the losses,
+    and the batch norm of the neck, see the whole batch in every process, and mine in all of it.
+    Without it each process sees its own part, and the mean of all gradients is what counts.
+
     `figures` are what the losses measured besides in the last call, such as the ``top1`` of a
     classifier: shares, detached.
     Everything that knows a label (classifier, centres) lives in the losses, hence here.
@@ -49,6 +56,7 @@ class Objective(nn.Module):
         low_scale: float = 1,
         micro_batch: int = 0,
         teacher: Callable[[Tensor, Tensor | None], dict[str, Tensor]] | None = None,
+        gather: bool = True,
     ):
         super().__init__()
         if not losses:
@@ -69,6 +77,7 @@ class Objective(nn.Module):
                     f"{name} learns from a trained network; name its checkpoint in MODEL.TEACHER."
                 )
         self.low_scale, self.micro_batch, self.teacher = low_scale, micro_batch, teacher
+        self.gather = gather
         self.figures: dict[str, Tensor] = {}
 
     def forward(self, embedder: nn.Module, batch: Mapping[str, Any]) -> dict[str, Tensor]:
@@ -103,14 +112,16 @@ class Objective(nn.Module):
     ) -> dict[str, Tensor]:
         device = batch["pids"].device.type
         amp = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
-        known = {**batch, "amp": amp}
+        parts = batch["parts"] if self.gather and "parts" in batch else (len(batch["pids"]),)
+        known = {**_of_all(batch, parts), "amp": amp}
         if "images" in batch:
-            known |= self._branches(embedder, batch, batch["images"])
+            known |= self._branches(embedder, batch, batch["images"], parts)
             if any("low_features" in self.wants[name] for name in losses):
                 coarse = degrade(batch["images"], self.low_scale)
-                known["low_features"] = self._branches(embedder, batch, coarse)["features"]
+                known["low_features"] = self._branches(embedder, batch, coarse, parts)["features"]
             if self.teacher and any("taught" in self.wants[name] for name in losses):
-                known["taught"] = self.teacher(batch["images"], batch.get("camids"))
+                taught = self.teacher(batch["images"], batch.get("camids"))
+                known["taught"] = {k: processes.rows_of_all(v, parts) for k, v in taught.items()}
         for name in BRANCHES:
             known[name] = tuple(branch.float() for branch in known.get(name, ()))
         shares = embedder.shares
@@ -122,15 +133,33 @@ class Objective(nn.Module):
             }
 
     def _branches(
-        self, embedder: nn.Module, batch: Mapping[str, Any], images: Tensor
+        self, embedder: nn.Module, batch: Mapping[str, Any], images: Tensor, parts: Sequence[int]
     ) -> dict[str, tuple[Tensor, ...]]:
-        """What the head of `embedder` makes for losses of `images`, those of the batch."""
+        """What the head of `embedder` makes for losses of `images`, those of the batch.
+
+        And of those of the other processes, which have `parts` of them.
+        """
         seen = embedder.in_a_row(images, batch.get("camids"))
         if self.micro_batch:
             frames = in_parts(embedder, seen[0], self.micro_batch, *seen[1:])
         else:
             frames = embedder.frames(*seen)
-        return embedder.branches(frames, len(images))
+        each = len(frames) // len(images)
+        frames = processes.rows_of_all(frames, [part * each for part in parts])
+        return embedder.branches(frames, sum(parts))
+
+
+def _of_all(batch: Mapping[str, Any], parts: Sequence[int]) -> dict[str, Any]:
+    """The facts of a batch that are known before the network, from all processes."""
+    if len(parts) == 1:
+        return dict(batch)
+    numbers = [name for name in NUMBERS if name in batch]
+    rows = processes.rows_of_all(torch.stack([batch[name] for name in numbers], 1), parts)
+    known = dict(zip(numbers, rows.unbind(1), strict=True))
+    for name in BRANCHES:
+        if name in batch:
+            known[name] = tuple(processes.rows_of_all(rows, parts) for rows in batch[name])
+    return {**batch, **known}
 
 
 def _first(loss: nn.Module) -> nn.Module:

@@ -1,5 +1,6 @@
 """The loop. It knows of a model, an objective, batches and an optimizer, and of nothing else."""
 
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, field
@@ -8,8 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from reidtools import processes
 from reidtools.engine.average import MovingAverage
 from reidtools.engine.freezing import Freezing
+from reidtools.engine.means import Means, Unchecked
+from reidtools.engine.parallel import Parallel, Step
+from reidtools.engine.resuming import go_on, state_of
+
+IN_VAIN = 50  # skipped steps in a row: the scale of half precision has long been small enough
 
 
 @dataclass
@@ -18,7 +25,9 @@ class Progress:
 
     `passed` is how many epochs are over, in part as well. `losses`, ``total`` among them, and
     `figures`, what losses measured besides, are means since the last report, or over the epoch if
-    `epoch_done`, which says that this report closes its epoch; `lr` is the first group's.
+    `epoch_done`, which says that this report closes its epoch; `lr` is the first group's. `skipped`
+    is how many steps since the last report moved no weight, because half precision did not hold
+    their gradients. `stop` says that the run was asked to end, in any of its processes.
     """
 
     epoch: int
@@ -28,26 +37,12 @@ class Progress:
     passed: float
     losses: dict[str, float] = field(default_factory=dict)
     figures: dict[str, float] = field(default_factory=dict)
+    skipped: int = 0
+    stop: bool = False
 
 
 class NonFiniteLoss(FloatingPointError):
     """A loss became NaN or infinite; says when, which, and on which files."""
-
-
-class _Means:
-    """Means of named tensors, summed where they lie."""
-
-    def __init__(self):
-        self.sums: dict[str, Tensor] = {}
-        self.count = 0
-
-    def add(self, values: dict[str, Tensor]) -> None:
-        self.count += 1
-        for name, value in values.items():
-            self.sums[name] = self.sums[name] + value if name in self.sums else value
-
-    def values(self) -> dict[str, float]:
-        return {name: (total / self.count).item() for name, total in self.sums.items()}
 
 
 class Trainer:
@@ -68,11 +63,19 @@ class Trainer:
     of their gradients, and at the end of an epoch. Only parts of `model` that want a gradient are
     trained, and a model without one is left in evaluation mode. `generator` is the augmentation's
     source of chance. `amp` is the dtype of autocast, or None. Finiteness is checked one step late,
-    so that the device never waits for it; nothing is reported or saved in between.
+    so that the device never waits for it; nothing is reported or saved in between. In half
+    precision (float16) steps whose gradients overflow are skipped and counted instead, until
+    nothing else happens.
+
+    `stop` says whether the run is asked to end; after the step that sees it comes a report that
+    says so. The state of any report can be saved, and goes on where it was. In several processes
+    `batches` are this one's parts, gradients are means over all, and every report has the same
+    figures in each of them; `state_dict` and `losses_of` must be called by all.
 
     `clip` cuts the gradients of weights before these move, `freezing` keeps parts of the model as
     they are for a while, from one move of the weights to another, and `average` follows the model.
-    `result` is what should be tested and kept: the average if there is one, else the model.
+    `result` is what should be tested and kept: the average if there is one, else the model. Where
+    `parallel` has divided the weights of `model` it is a whole `copy`, as of the last `state_dict`.
     """
 
     def __init__(
@@ -92,6 +95,9 @@ class Trainer:
         clip: Callable[[Iterable[Tensor]], Any] | None = None,
         freezing: Freezing | None = None,
         average: MovingAverage | None = None,
+        stop: Callable[[], bool] = bool,
+        parallel: Parallel | None = None,
+        copy: nn.Module | None = None,
     ):
         self.model, self.objective, self.batches = model, objective, batches
         self.optimizer, self.schedule, self.generator = optimizer, schedule, generator
@@ -102,22 +108,31 @@ class Trainer:
         self.frozen = not any(weight.requires_grad for weight in model.parameters())
         self.device = next(model.parameters()).device
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=amp == torch.float16)
+        if self.scaler.is_enabled():  # its first step is often skipped, and that is no mistake
+            warnings.filterwarnings("ignore", "Detected call of `lr_scheduler.step")
+        self.stop = stop
         self.epoch = self.iteration = 0
-        self._unchecked: tuple[int, dict[str, Tensor], dict[str, Any]] | None = None
+        self.position = 0  # batches of this epoch that are done
+        self.means = Means()  # of this epoch
+        self.copy = copy
+        self._parallel = parallel or Parallel(Step(model, objective))
+        self._unchecked: Unchecked | None = None
+        self._moves = self._in_vain = 0  # steps since the last report, and skipped ones in a row
+        self._skipped: Tensor | int = 0  # of `_moves`
 
     @property
     def result(self) -> nn.Module:
-        return self.average.model if self.average else self.model
+        return self.average.model if self.average else self.copy or self.model
 
     def __iter__(self) -> Iterator[Progress]:
-        started = False
+        started, asked_by_any = False, processes.Flag()
         while self.epoch < self.max_epoch:
-            self.batches.set_epoch(self.epoch)
+            self.batches.set_epoch(self.epoch, *([self.position] if self.position else []))
             self.objective.set_epoch(self.epoch)
             self.model.train(not self.frozen)
             self.objective.train()
-            recent, whole, count = _Means(), _Means(), len(self.batches)
-            for position, batch in enumerate(self.batches):
+            recent, count = Means(), len(self.batches)
+            for position, batch in enumerate(self.batches, self.position):
                 lr = self.optimizer.param_groups[0]["lr"]
                 done, place = position + 1 == count, position % self.accumulate
                 together = min(self.accumulate, count - position + place)  # fewer at the end
@@ -127,27 +142,43 @@ class Trainer:
                 losses = self._step(batch, together, first=place == 0, moves=moves)
                 if moves:
                     self._advance(position + 1, count)
-                for means in (recent, whole):
-                    means.add(losses | self.objective.figures)
+                finite = losses["total"].isfinite() if self.scaler.is_enabled() else None
+                for means in (recent, self.means):
+                    means.add(losses | self.objective.figures, finite)
+                stop = moves and asked_by_any.any(self.stop())
                 asked = self.also_report and self.iteration % self.also_report == 0
-                if recent.count == self.log_period or done or not started or asked:
-                    started = True
-                    self._check()
-                    values = (whole if done else recent).values()
-                    figures = {name: values.pop(name) for name in self.objective.figures}
-                    passed = self.epoch + (position + 1) / count
+                if recent.count == self.log_period or done or stop or asked or not started:
+                    started, passed = True, self.epoch + (position + 1) / count
                     where = (self.epoch, self.iteration, lr, done, passed)
-                    progress = Progress(*where, values, figures)
-                    self.epoch += done
+                    self.position = 0 if done else position + 1
+                    progress = self._report(where, self.means if done else recent, stop)
+                    if done:
+                        self.epoch, self.means = self.epoch + 1, Means()
                     yield progress
-                    recent = _Means()
+                    recent = Means()
+
+    def _report(self, where: tuple[int, int, float, bool, float], means: Means, stop: bool):
+        self._check()
+        skipped = int(self._skipped)
+        self._in_vain = self._in_vain + skipped if skipped == self._moves else 0
+        if self._in_vain >= IN_VAIN:
+            raise NonFiniteLoss(
+                f"The last {self._in_vain} steps were all skipped, because gradients in half "
+                "precision were no numbers; lower SOLVER.BASE_LR, set SOLVER.AMP.DTYPE bf16 where "
+                "the GPU has it, or switch SOLVER.AMP off."
+            )
+        self._moves = self._skipped = 0
+        self._parallel.agree(self.model, self.objective, self.result)
+        values = means.values()
+        figures = {name: values.pop(name) for name in self.objective.figures}
+        return Progress(*where, values, figures, skipped, stop)
 
     @torch.inference_mode()
     def losses_of(self, batches: Iterable[dict[str, Any]]) -> dict[str, float]:
         """Means over `batches` of people who were not trained on; see `Objective.of_strangers`."""
         self.result.eval()
         self.objective.eval()
-        means = _Means()
+        means = Means()
         for batch in batches:
             with torch.autocast(self.device.type, self.amp) if self.amp else nullcontext():
                 means.add(self.objective.of_strangers(self.result, batch))
@@ -167,18 +198,20 @@ class Trainer:
         The `first` of them forgets those of before, the last one `moves` the weights. The detached
         losses, with their ``total``.
         """
-        with torch.autocast(self.device.type, self.amp) if self.amp else nullcontext():
-            losses = self.objective(self.model, batch)
-        total = sum(losses.values())
-        self._check()
-        if first:
-            self.optimizer.zero_grad(set_to_none=True)
-        self.scaler.scale(total / together).backward()
+        with nullcontext() if moves else self._parallel.alone():
+            with torch.autocast(self.device.type, self.amp) if self.amp else nullcontext():
+                losses = self._parallel(batch)
+            total = sum(losses.values())
+            self._check()
+            if first:
+                self.optimizer.zero_grad(set_to_none=True)
+            self.scaler.scale(total / together).backward()
         if moves:
             self._move()
         losses = {name: value.detach() for name, value in losses.items()}
         losses["total"] = total.detach()
-        self._unchecked = (self.iteration, losses, batch)
+        if not self.scaler.is_enabled():
+            self._unchecked = Unchecked(self.iteration, losses, batch)
         self.iteration += 1
         return losses
 
@@ -188,100 +221,41 @@ class Trainer:
             self.scaler.unscale_(self.optimizer)
             self.clip([w for group in self.optimizer.param_groups for w in group["params"]])
         self.scaler.step(self.optimizer)
+        if self.scaler.is_enabled():
+            found = self.scaler._found_inf_per_device(self.optimizer)
+            self._skipped = self._skipped + sum(found.values())
+        self._moves += 1
         self.scaler.update()
         if self.average:
             self.average.update(self.model)
 
     def _check(self) -> None:
         """Stop if the losses of the step before are not finite."""
-        if self._unchecked is None:
+        step, self._unchecked = self._unchecked, None
+        if step is None or step.is_finite():
             return
-        iteration, losses, batch = self._unchecked
-        self._unchecked = None
-        if torch.isfinite(losses["total"]):
-            return
-        values = ", ".join(f"{name} {value.item():.4g}" for name, value in losses.items())
-        files = "\n  ".join(batch.get("paths", ["(the batch names no files)"]))
+        values = ", ".join(f"{name} {value.item():.4g}" for name, value in step.losses.items())
+        files = "\n  ".join(step.batch.get("paths", ["(the batch names no files)"]))
         raise NonFiniteLoss(
-            f"The loss stopped being a number at iteration {iteration}: {values}. Lower "
+            f"The loss stopped being a number at iteration {step.iteration}: {values}. Lower "
             f"SOLVER.BASE_LR or lengthen the warm-up, and look at the pictures of the batch:\n"
             f"  {files}"
         )
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything the next epoch depends on: plain tensors and numbers.
+        """Everything the next step depends on: plain tensors and numbers.
 
         Under ``model`` is the `result`; where that is an average, the model that it follows is
         under ``moving``.
         """
-        moving = {"model": self.model.state_dict(), "updates": getattr(self.average, "updates", 0)}
-        return {
-            "model": self.result.state_dict(),
-            **({"moving": moving} if self.average else {}),
-            "objective": self.objective.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "optimizer_kind": self._optimizer_kind(),
-            "optimizer_names": self._weight_names(),
-            "schedule": self.schedule.state_dict(),
-            "scaler": self.scaler.state_dict(),
-            "rng": self._rng_state(),
-            "epoch": self.epoch - 1,
-            "iteration": self.iteration,
-        }
+        return state_of(self)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue after the epoch that `state` was saved at.
+        """Continue where `state` was saved: after an epoch, or within one.
 
         Moments and counters come from `state`, by the names of the weights; learning rates, decay
         and the like are those this trainer was built with, so a setting that was changed before
         resuming has its effect. Without an average in `state` one begins here. Another optimizer,
         or other weights to train, are a ValueError.
         """
-        if state["optimizer_kind"] != self._optimizer_kind():
-            raise ValueError(
-                f"it was trained with {state['optimizer_kind']}, and {self._optimizer_kind()} "
-                "cannot use its moments"
-            )
-        places = {name: place for place, name in enumerate(state["optimizer_names"])}
-        names = self._weight_names()
-        if places.keys() != set(names):
-            other = ", ".join(sorted(places.keys() ^ set(names))[:4])
-            raise ValueError(f"other weights were trained, such as {other}")
-        theirs = state["optimizer"]["state"]
-        moments = {i: theirs[places[n]] for i, n in enumerate(names) if places[n] in theirs}
-        rates = self.schedule.base_lrs
-        groups = self.optimizer.state_dict()["param_groups"]
-        self.optimizer.load_state_dict({"state": moments, "param_groups": groups})
-        moving = state.get("moving", {"model": state["model"], "updates": 0})
-        self.model.load_state_dict(moving["model"])
-        if self.average:
-            self.average.load(state["model"], moving["updates"])
-        for name in ("objective", "schedule", "scaler"):
-            getattr(self, name).load_state_dict(state[name])
-        self.schedule.base_lrs = rates
-        for group, rate, factor in zip(
-            self.optimizer.param_groups, rates, self.schedule.lr_lambdas, strict=True
-        ):
-            group["lr"] = rate * factor(self.schedule.last_epoch)
-        self.epoch, self.iteration = state["epoch"] + 1, state["iteration"]
-        torch.set_rng_state(state["rng"]["torch"])
-        self.generator.set_state(state["rng"]["augment"])
-        if torch.cuda.is_available() and state["rng"]["cuda"]:
-            torch.cuda.set_rng_state_all(state["rng"]["cuda"])
-
-    def _optimizer_kind(self) -> str:
-        amsgrad = "AMSGrad " if self.optimizer.defaults.get("amsgrad") else ""
-        return amsgrad + type(self.optimizer).__name__
-
-    def _weight_names(self) -> list[str]:
-        """Names of the optimizer's weights, in its order, which depends on how they are grouped."""
-        parts = {"model": self.model, "objective": self.objective}
-        names = {id(w): f"{p}.{n}" for p, m in parts.items() for n, w in m.named_parameters()}
-        return [names[id(w)] for group in self.optimizer.param_groups for w in group["params"]]
-
-    def _rng_state(self) -> dict[str, Any]:
-        return {
-            "torch": torch.get_rng_state(),
-            "augment": self.generator.get_state(),
-            "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
-        }
+        go_on(self, state)

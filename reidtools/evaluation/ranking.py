@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from reidtools import processes
 from reidtools.evaluation.matches import Matches, Pairs
 from reidtools.evaluation.places import SingleShots, places
 from reidtools.evaluation.progress import watched
@@ -77,8 +78,12 @@ def rank(
     matches = Matches(query, gallery, camera_filter)
     shots = SingleShots(gallery.pids.numpy(), single_shot, seed) if single_shot else None
     tally, nears = Tally(len(query), len(gallery)), []
-    parts = distances(query.vectors, gallery.vectors, metric, memory_mb)
-    for rows, part in watched(parts, len(query), "Ranking"):
+    # Others than plain distances are of all queries at once, and draws come in their order.
+    shared = processes.count() > 1 and distances is chunks and not shots
+    own = processes.share(len(query)) if shared else slice(0, len(query))
+    parts = distances(query.vectors[own], gallery.vectors, metric, memory_mb)
+    for rows, part in watched(parts, own.stop - own.start, "Ranking"):
+        rows = slice(own.start + rows.start, own.start + rows.stop)
         hits, junk = matches.of(rows)
         part[:, matches.junk_columns] = torch.inf
         part[junk.rows, junk.columns] = torch.inf
@@ -87,6 +92,8 @@ def rank(
             shots.play(part.cpu().numpy(), hits)
         if topk:
             nears.append([x.cpu() for x in nearest(part, topk)])
+    if shared:
+        tally, nears = _joined(tally, nears)
     found = tally.ranking(ap_rule)
     if shots:
         found = replace(found, cmc=torch.from_numpy(shots.cmc))
@@ -97,22 +104,33 @@ def rank(
     return found
 
 
+def _joined(tally: "Tally", nears: list[list[Tensor]]) -> tuple["Tally", list]:
+    """What all processes have found, those of the first queries first."""
+    whole = Tally(tally.queries, tally.gallery)
+    near = [torch.cat(column) for column in zip(*nears, strict=True)]
+    found = processes.of_all((tally.rows, tally.places, near))
+    for rows, spots, _ in found:
+        whole.rows += rows
+        whole.places += spots
+    return whole, [near for *_, near in found if near]
+
+
 class Tally:
     """Collects the places of all matches, chunk by chunk, and turns them into a `Ranking`."""
 
     def __init__(self, queries: int, gallery: int):
         self.queries, self.gallery = queries, gallery
-        self._rows: list[np.ndarray] = []
-        self._places: list[np.ndarray] = []
+        self.rows: list[np.ndarray] = []
+        self.places: list[np.ndarray] = []
 
     def add(self, rows: slice, distances: Tensor, hits: Pairs) -> None:
         """Count the `hits` in the `distances` of the queries `rows`; junk there is infinite."""
-        self._rows.append(hits.rows + rows.start)
-        self._places.append(places(distances, hits))
+        self.rows.append(hits.rows + rows.start)
+        self.places.append(places(distances, hits))
 
     def ranking(self, ap_rule: str = "standard") -> Ranking:
         """The figures. Raises ValueError when no query has a match."""
-        rows, spots = np.concatenate(self._rows), np.concatenate(self._places)
+        rows, spots = np.concatenate(self.rows), np.concatenate(self.places)
         order = np.lexsort((spots, rows))
         rows, spots = rows[order], spots[order]
         totals = np.bincount(rows, minlength=self.queries)  # (Q,) matches of each query

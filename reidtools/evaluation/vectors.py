@@ -1,5 +1,6 @@
 """Embeddings with the names that belong to them, and the one function that computes them."""
 
+from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
+from reidtools import processes
 from reidtools.ops.distances import ANGULAR
 from reidtools.registry import choose
 
@@ -139,7 +141,7 @@ class Part(NamedTuple):
 
 def embed(
     model: nn.Module,
-    batches: Iterable[dict[str, Any]],
+    batches: Any,
     amp: torch.dtype | None = None,
     progress: str = "Embedding",
     *,
@@ -147,15 +149,23 @@ def embed(
 ) -> Vectors:
     """The `Vectors` of all pictures or tracklets in `batches`, in order, float32, on the CPU.
 
-    See `stream`, whose parts it joins. A ValueError where there is nothing to embed.
+    See `stream`, whose parts it joins. A ValueError where there is nothing to embed. Of several
+    processes each embeds its share of `batches` and gets the vectors of all.
     """
-    parts = [part for part in stream(model, batches, amp, progress, flip=flip) if part.paths]
-    if not parts:
+    own = batches.share() if processes.count() > 1 else batches
+    parts = [part for part in stream(model, own, amp, progress, flip=flip) if part.paths]
+    # Empty, so that a process without a share has something of the right kind.
+    nobody = torch.empty(0, dtype=torch.long)
+    none = Part(torch.empty(0, 0), nobody, nobody, [])
+    *columns, names = zip(*(parts or [none]), strict=True)
+    vectors, pids, camids = (torch.cat(column) for column in columns)
+    lengths, widths = zip(*processes.of_all(tuple(vectors.shape)), strict=True)
+    if not any(lengths):
         raise ValueError("There are no pictures to embed; look at the folder and its file names.")
-    vectors = torch.cat([part.vectors for part in parts])
-    pids = torch.cat([part.pids for part in parts])
-    camids = torch.cat([part.camids for part in parts])
-    return Vectors(vectors, pids, camids, [path for part in parts for path in part.paths])
+    vectors = processes.rows_of_all(vectors.reshape(len(vectors), max(widths)), lengths)
+    pids, camids = (processes.rows_of_all(column, lengths) for column in (pids, camids))
+    paths = [path for own in processes.of_all([p for part in names for p in part]) for path in own]
+    return Vectors(vectors, pids, camids, paths)
 
 
 @torch.inference_mode()
@@ -191,25 +201,48 @@ def stream(
     try:
         quiet = None if progress else True  # None: where there is no terminal
         bar = {"unit": "batch", "leave": False, "delay": 2}
-        for batch in tqdm(batches, desc=progress, disable=quiet, **bar):
-            images, whole = batch["images"], "ends" not in batch
-            seen = [images, batch["camids"]] if getattr(model, "by_camera", False) else [images]
-            if join:
-                seen = [torch.cat([seen[0], images.flip(-1)]), *(ids.repeat(2) for ids in seen[1:])]
-            with torch.autocast(images.device.type, amp, enabled=amp is not None):
-                found = model(*seen)[1] if whole else tracklets.model.frames(*seen)
+        shown = tqdm(batches, desc=progress, disable=quiet, **bar)
+        for batch, found in _one_behind((batch, _see(model, batch, amp, join)) for batch in shown):
             views = found.float().unflatten(0, (2 if join else 1, -1))  # (V, B, D)
             rows, names = list(range(views.shape[1])), batch["paths"]
             if "readable" in batch:
                 rows = batch["readable"].nonzero().flatten().tolist()
                 views, names = views[:, rows], [names[row] for row in rows]
-            if not whole:
+            if "ends" in batch:
                 views, rows, names = tracklets.take(views, rows, batch)
             embeddings = join(*views) if join else views[0]
             pids, camids = (batch[name].cpu()[rows] for name in ("pids", "camids"))
             yield Part(embeddings.cpu(), pids, camids, names)
     finally:
         model.train(training)
+
+
+def _see(model: Any, batch: dict[str, Any], amp: torch.dtype | None, join: Any) -> Tensor:
+    """What `model` makes of a batch, (V * B, D): embeddings, or features of tracklets' frames."""
+    images = batch["images"]
+    seen = [images, batch["camids"]] if getattr(model, "by_camera", False) else [images]
+    if join:
+        seen = [torch.cat([images, images.flip(-1)]), *(ids.repeat(2) for ids in seen[1:])]
+    with torch.autocast(images.device.type, amp, enabled=amp is not None):
+        return model.frames(*seen) if "ends" in batch else model(*seen)[1]
+
+
+def _one_behind(seen: Iterable[tuple[dict[str, Any], Tensor]]) -> Iterator[tuple[Any, Tensor]]:
+    """Batches and what a model made of them; those of a GPU when the next one is queued there.
+
+    To take a value from a GPU is to wait until it has done all that it was given; so it is given
+    the next batch before. What came before an error comes before the error.
+    """
+    held: deque[tuple[Any, Tensor]] = deque()
+    try:
+        for batch, made in seen:
+            held.append((batch, made))
+            if len(held) > made.is_cuda:
+                yield held.popleft()
+    except Exception:
+        yield from held
+        raise
+    yield from held
 
 
 class _Tracklets:

@@ -52,7 +52,7 @@ class CaptionLoss(nn.Module):
     def forward(self, joint: Tensor, index: Tensor, amp: torch.dtype | None) -> Tensor:
         """Features (B, D) of pictures, their places (B,) in the training set -> scalar."""
         # On the CPU, so that a run repeats whatever the device.
-        share = torch.rand(len(index)).to(joint.device)
+        share = torch.rand(len(index)).to(joint.device, non_blocking=True)
         rows = self.first[index] + (share * self.counts[index]).long()
         with torch.autocast(joint.device.type, amp, enabled=amp is not None):
             texts = self.text.encode(self.tokens[rows]).float()

@@ -38,6 +38,8 @@ PIXELS = {
     },
     **{("SOLIDER", name): HALVES for name in BACKBONES if name.startswith("solider_")},
 }
+# Layouts that files of timm's networks have. It is not asked about others: importing it takes long.
+LIKE_TIMM = ("timm", "torchvision", "DINO", "plain")
 CLIP_NAMES = ("backbone.attnpool.", "backbone.ln_pre.")  # what both towers of CLIP have
 CUSTOMS: dict[str, dict[str, Any]] = {
     "FastReID": {"last_stride": 1, "stem_ceil": True},
@@ -113,7 +115,8 @@ def recognise(state: dict[str, Tensor], file_name: str = "", format: str = "") -
             if hint not in ("", name):
                 doubts = (f"The file's name says {hint}, but its tensors are those of {name}.",)
             pixels = PIXELS.get((layout.name, name))
-            pixels = pixels or _pixels(state, chosen.get("timm_name") or _timm_name(file_name))
+            timm_name = chosen.get("timm_name") or _timm_name(file_name, layout)
+            pixels = pixels or _pixels(state, timm_name)
             network = layout.name, name, chosen, head, head_options
             return Network(*network, notes, doubts, pixels, _resized(layout, state))
         if fitted.matched and (nearest is None or len(fitted.matched) > nearest[0]):
@@ -193,7 +196,7 @@ def _candidates(
     """Backbones with options, first the one that the file's name says, ours or timm's."""
     names = [name for name in BACKBONES if name != "timm" and _may_be(name, layout)]
     # Some of timm's have the tensors of a network of ours, and compute something else.
-    if (timm_name := _timm_name(file_name)) and timm_name not in names:
+    if (timm_name := _timm_name(file_name, layout)) and timm_name not in names:
         yield "timm", {"timm_name": timm_name}
     for name in sorted(names, key=lambda name: name != hint):
         chosen = customs(layout.name, name)
@@ -235,8 +238,10 @@ def _pixels(state: dict[str, Tensor], timm_name: str) -> tuple[list[float], list
     return None
 
 
-def _timm_name(file_name: str) -> str:
+def _timm_name(file_name: str, layout: Layout) -> str:
     """The file's name without its ending, if timm has a model that is called so."""
+    if layout.name not in LIKE_TIMM:
+        return ""
     try:
         import timm
     except ImportError:

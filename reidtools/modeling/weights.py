@@ -10,7 +10,9 @@ import warnings
 import zipfile
 from collections import OrderedDict
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -38,13 +40,17 @@ CLIP_FILES = {
 }
 
 
-def read(path: str | Path) -> dict[str, Any]:
+def read(path: str | Path, *, mapped: bool = False) -> dict[str, Any]:
     """The content of a ``.pth`` or ``.safetensors`` file, or of ``zoo:NAME``, on the CPU.
 
     A pickle in it is never run: only tensors, numbers, text and containers of them are accepted. Of
     TorchScript files those of OpenAI's CLIP are read, without running them. What `with_notes` put
     beside a state dict comes beside it. Errors: `FileNotFoundError`, or `ValueError` for what is no
     file of weights.
+
+    With `mapped` tensors stay in the file until they are looked at: quick, and light on memory, for
+    who wants some of them, or copies them. While they are in use the file must not change, and its
+    room on the disk is not free, so let go of them soon.
     """
     path = Path(zoo.local(path)).expanduser().resolve()
     if not path.is_file():
@@ -68,7 +74,7 @@ def read(path: str | Path) -> dict[str, Any]:
             "checkpoint that it was made from, or an ONNX file."
         )
     try:
-        content = _load(path)
+        content = _load(path, mapped)
     except Exception as error:  # on damaged bytes the unpickler raises whatever comes up
         if isinstance(error, UnpicklingError) and re.search("GLOBAL|Unsupported class", str(error)):
             raise ValueError(
@@ -120,13 +126,23 @@ def _program(path: Path) -> str:
     return "torch.export" if any(name.startswith("models/") for name in names) else ""
 
 
-def _load(path: Path) -> Any:
+def _load(path: Path, mapped: bool) -> Any:
     if path.suffix == ".safetensors":
         from safetensors.torch import load_file
 
         return load_file(path)
+    load = partial(torch.load, path, map_location="cpu", weights_only=True)
     with torch.serialization.safe_globals(_numpy_numbers()):
-        return torch.load(path, map_location="cpu", weights_only=True)
+        if mapped and _is_archive(path):
+            with suppress(RuntimeError):  # not every drive can do it
+                return load(mmap=True)
+        return load()
+
+
+def _is_archive(path: Path) -> bool:
+    """Whether torch.save wrote the file as it has since version 1.6."""
+    with path.open("rb") as file:
+        return file.read(4) == b"PK\x03\x04"
 
 
 def _numpy_numbers() -> list:
@@ -322,7 +338,7 @@ def pretrained(backbone: nn.Module, path: str | Path = "") -> dict[str, Tensor]:
     What cannot be downloaded is an OSError that says where a file may lie instead.
     """
     if path:
-        return state_of(read(path))
+        return state_of(read(path, mapped=True))
     try:
         return backbone.fetch()
     except Exception as error:  # each downloader has errors of its own

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from reidtools.visualize.curves import Line
 
-NO_LOSS = ("epoch", "iteration", "lr", "pictures_per_second", "figures")
+NO_LOSS = ("epoch", "iteration", "lr", "pictures_per_second", "peak_memory_mb", "figures")
 SCORES = ("mAP", "Rank-1")
 
 

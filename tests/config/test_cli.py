@@ -56,7 +56,7 @@ def test_only_training_resumes():
         parse("A tool.", ["--resume"])
 
 
-@pytest.mark.parametrize("text", ["SEED", "--num-gpus 2", "--no-such-flag"])
+@pytest.mark.parametrize("text", ["SEED", "--num-gpus -1", "--no-such-flag"])
 def test_what_cannot_be_meant_stops_with_usage(text, capsys):
     with pytest.raises(SystemExit) as caught:
         words(text)

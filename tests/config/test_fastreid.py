@@ -254,3 +254,15 @@ def test_samplers(read):
 def test_architectures_that_are_not_here(read):
     with pytest.raises(ValueError, match="MoCo is not here; Baseline, MGN, Distiller"):
         read("bot", ["MODEL.META_ARCHITECTURE", "MoCo"])
+
+
+@pytest.mark.parametrize("part", ["BACKBONE", "HEADS"])
+def test_batch_norm_of_all_gpus_is_ours(tmp_path, part):
+    (tmp_path / "bot.yml").write_text(BOT)
+    file = tmp_path / "a.yml"
+    file.write_text(f"_BASE_: bot.yml\nMODEL: {{{part}: {{NORM: syncBN}}}}\n")
+    assert load(file).MODEL.SYNC_BN is True
+    assert load(tmp_path / "bot.yml").MODEL.SYNC_BN is False
+    file.write_text(f"_BASE_: bot.yml\nMODEL: {{{part}: {{NORM: GN}}}}\n")
+    with pytest.raises(ValueError, match="GN is not here.*set BN, or syncBN"):
+        load(file)

@@ -46,6 +46,8 @@ def test_going_back_loses_no_later_checkpoint(tmp_path):
     Checkpoints(tmp_path, 0).keep({}, 3)
     assert is_newest(tmp_path / "7_last.pth") and not is_newest(tmp_path / "3_last.pth")
     assert names(tmp_path) == ["3_last.pth", "7_last.pth"]
+    Checkpoints(tmp_path, 7).keep({}, 7)
+    assert is_newest(tmp_path / "7.pth")  # it is what 7_last.pth is
 
 
 def test_where_a_run_starts_from(tmp_path):

@@ -2,9 +2,11 @@ import json
 import logging
 
 import pytest
+import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from reidtools.engine.logbook import LOGGER, Logbook, log_to, set_up_logging
+from reidtools.engine import logbook
+from reidtools.engine.logbook import LOGGER, Logbook, log_to, peak_memory, set_up_logging
 from reidtools.engine.trainer import Progress
 
 
@@ -40,8 +42,31 @@ def test_epochs_and_tests_are_told_elsewhere_as_well(tmp_path):
     book.score(0, 10, "toy", {"mAP": 30.0}, "Oracle")
     book.close()
     assert [epoch for epoch, _ in told] == [0, 0, 0]
-    assert told[0][1].keys() == {"Loss/total", "lr", "pictures_per_second"}
+    named = {"Loss/total", "lr", "pictures_per_second", "peak_memory_mb"}
+    assert told[0][1].keys() == named
     assert [figures for _, figures in told[1:]] == [{"toy/mAP": 25.0}, {"Oracle/toy/mAP": 30.0}]
+
+
+def test_an_epoch_tells_its_peak_memory(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(logbook, "peak_memory", lambda: 1_340_000_000)
+    set_up_logging()
+    book = Logbook(tmp_path, 10, 2, 4)
+    book.write(Progress(0, 5, 1e-3, False, 0.5, {"total": 0.7}))
+    book.write(Progress(0, 10, 1e-3, True, 1.0, {"total": 0.5}))
+    book.close()
+    first, second = capsys.readouterr().out.splitlines()
+    assert "memory" not in first and second.endswith("memory 1.3 GB")
+    rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert "peak_memory_mb" not in rows[0] and rows[1]["peak_memory_mb"] == 1340
+    assert scalars(tmp_path)["peak_memory_mb"] == 1340
+
+
+@pytest.mark.skipif(torch.cuda.is_initialized(), reason="then it is that of the GPU")
+def test_peak_memory_is_in_bytes():
+    before = peak_memory()
+    block = torch.ones(50_000_000)  # 200 MB, every page of it written
+    after = peak_memory()
+    assert 50e6 < before <= after and after >= 4 * len(block)
 
 
 def scalars(folder):

@@ -18,6 +18,7 @@ KNOWN_FACTS = {
     "seed": 0,
     "teacher": SimpleNamespace(dim=DIM + 1, people=PEOPLE),
 }
+WAITING = {"PromptLoss"}
 pytestmark = pytest.mark.parametrize("name", sorted(LOSSES))
 
 
@@ -34,6 +35,15 @@ def batch(features):
         "amp": None,
         "taught": {"embeddings": torch.eye(BATCH, DIM + 1), "logits": torch.eye(BATCH, PEOPLE)},
     }
+
+
+def on_gpu(value):
+    """Tensors of a fact on the GPU; gradients are for those there."""
+    if isinstance(value, dict):
+        return {name: on_gpu(tensor) for name, tensor in value.items()}
+    if not isinstance(value, torch.Tensor):
+        return value
+    return value.detach().cuda().requires_grad_(value.requires_grad)
 
 
 def known_facts():
@@ -65,6 +75,22 @@ def test_forward_and_backward_are_finite(name):
     assert found
     assert all(torch.isfinite(g).all() for g in found)
     assert any(g.abs().sum() > 0 for g in found)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="only a GPU is waited for")
+def test_no_device_is_waited_for(name):
+    if name in WAITING:
+        pytest.skip("its text tower sees each person of a batch once, and must know how many")
+    torch.manual_seed(0)
+    loss = LOSSES.build(name, known_facts(), {}).cuda()
+    known = {fact: on_gpu(value) for fact, value in batch(torch.randn(BATCH, DIM)).items()}
+    wanted = {fact: known[fact] for fact in facts(loss.forward)}
+    loss(**wanted).backward()  # whatever is done but once
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        loss(**wanted).backward()
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
 
 
 @pytest.mark.parametrize("fill", [0.0, 1.0])

@@ -3,6 +3,9 @@
 The manifests list the state dicts of the public projects; see tests/golden/README.md.
 """
 
+import sys
+from types import ModuleType
+
 import pytest
 import torch
 from golden_models import MANIFESTS
@@ -281,3 +284,16 @@ def test_the_mean_and_deviation_of_pixels_are_those_the_file_or_timm_tells():
     vit = timm.create_model("vit_small_patch16_224").state_dict()
     assert recognise(vit, "vit_small_patch16_224.pth").pixels == ([0.5] * 3, [0.5] * 3)
     assert recognise(vit, "mine.pth").pixels is None
+
+
+def test_timm_is_not_imported_for_a_file_that_is_none_of_its(monkeypatch):
+    """It takes seconds, and brings torchvision and torch's compiler."""
+    monkeypatch.setitem(sys.modules, "timm", NoTimm("timm"))
+    assert recognise(bare("osnet_x0_25"), "osnet_x0_25_msmt17.pth").backbone == "osnet_x0_25"
+    with pytest.raises(AssertionError, match="asked"):
+        recognise(BACKBONES.build("resnet18", {}, {}).state_dict(), "resnet18.a1_in1k.pth")
+
+
+class NoTimm(ModuleType):
+    def __getattr__(self, name):
+        raise AssertionError(f"timm was asked for {name}")

@@ -4,6 +4,8 @@ Every backbone is a module with these attributes:
 
 - `dim`: number of channels of its output;
 - `pooled`: True if it gives vectors, False if it gives maps;
+- `segments`: its blocks, one after the other, each of which can compute its activations again on
+  the way back (MODEL.BACKBONE.GRAD_CHECKPOINT);
 - `parts`, only where a vector is several features side by side: their widths;
 - `by_camera`, only where it is True: the module takes camids (B,) besides pictures;
 - `fetch()`: downloads its published ImageNet state dict, without the classifier;

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from reidtools.modeling.backbones.timm_models import grid_of
 from reidtools.modeling.transformer import Transformer, heads_of, resize_positions
 from reidtools.modeling.weights import CLIP_FILES, read, state_of
-from reidtools.ops.recompute import again
+from reidtools.ops.recompute import outermost
 from reidtools.registry import BACKBONES
 
 CACHE = Path("~/.cache/clip")  # where OpenAI's package keeps them, too
@@ -120,7 +120,6 @@ class ClipResNet(ClipTower):
         width: int,
         layers: Sequence[int],
         joint_dim: int,
-        grad_checkpoint: bool,
     ):
         if len(layers) != 4:
             raise ValueError(f"LAYERS is {list(layers)}; a ResNet has four, such as [3, 4, 6, 3].")
@@ -131,7 +130,6 @@ class ClipResNet(ClipTower):
             )
         grid = image_size[0] // 16, image_size[1] // 16
         super().__init__("RN50.pt", (16 * width, 32 * width, joint_dim), grid)
-        self.grad_checkpoint = grad_checkpoint
         half = width // 2
         self.conv1 = nn.Conv2d(3, half, 3, stride=2, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(half)
@@ -152,18 +150,14 @@ class ClipResNet(ClipTower):
         x = F.relu(self.bn1(self.conv1(images)))
         x = F.relu(self.bn2(self.conv2(x)))
         x = F.avg_pool2d(F.relu(self.bn3(self.conv3(x))), 2)
-        x = self._layer(self.layer2, self._layer(self.layer1, x))
-        third = self._layer(self.layer3, x)
-        fourth = self._layer(self.layer4, third)
+        third = self.layer3(self.layer2(self.layer1(x)))
+        fourth = self.layer4(third)
         means = [x.mean((2, 3)) for x in (third, fourth)]
         return torch.cat([*means, self.attnpool(fourth)], 1)
 
-    def _layer(self, blocks: nn.Module, x: Tensor) -> Tensor:
-        if not self.grad_checkpoint:
-            return blocks(x)
-        for block in blocks:
-            x = again(block, x)
-        return x
+    @property
+    def segments(self) -> list[nn.Module]:
+        return outermost(self, Bottleneck)
 
 
 class ClipViT(ClipTower):
@@ -181,7 +175,6 @@ class ClipViT(ClipTower):
         joint_dim: int,
         cameras: int,
         sie_coe: float,
-        grad_checkpoint: bool,
     ):
         (height, along), size = stride, image_size
         if min(stride) < 1 or min(size) < patch:
@@ -201,7 +194,7 @@ class ClipViT(ClipTower):
             self.cv_embed = nn.Parameter(torch.zeros(cameras, width))
             nn.init.trunc_normal_(self.cv_embed, std=0.02)
         self.ln_pre, self.ln_post = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.transformer = Transformer(width, layers, grad_checkpoint=grad_checkpoint)
+        self.transformer = Transformer(width, layers)
         self.proj = nn.Parameter(scale * torch.randn(width, joint_dim))
 
     def forward(self, images: Tensor, camids: Tensor | None = None) -> Tensor:
@@ -216,6 +209,10 @@ class ClipViT(ClipTower):
         last = self.ln_post(x[:, 0])
         return torch.cat([before[:, 0], last, last @ self.proj], 1)
 
+    @property
+    def segments(self) -> list[nn.Module]:
+        return list(self.transformer.resblocks)
+
     def _of_cameras(self, camids: Tensor) -> Tensor:
         last = len(self.cv_embed) - 1
         known = (camids.ge(0) & camids.le(last)).to(self.cv_embed.dtype)[:, None]
@@ -229,16 +226,14 @@ def clip_rn50(
     width: int = 64,
     layers: Sequence[int] = (3, 4, 6, 3),
     joint_dim: int = 1024,
-    grad_checkpoint: bool = False,
 ) -> ClipResNet:
     """CLIP's ResNet-50 with last stride 1: features of 1024, 2048 and 1024 values side by side.
 
     The first two are means of the maps of layers 3 and 4, the third is the attention pool's, which
     CLIP compares with texts. `width`, `layers` and `joint_dim` (of the third) are as published;
-    smaller ones make a small CLIP to train from scratch. `grad_checkpoint` computes activations
-    again instead of keeping them. arXiv:2103.00020, arXiv:2211.13977
+    smaller ones make a small CLIP to train from scratch. arXiv:2103.00020, arXiv:2211.13977
     """
-    return ClipResNet(image_size, width, layers, joint_dim, grad_checkpoint)
+    return ClipResNet(image_size, width, layers, joint_dim)
 
 
 @BACKBONES
@@ -253,7 +248,6 @@ def clip_vit_b16(
     sie_camera: bool = False,
     sie_coe: float = 3.0,
     cameras: int = 0,
-    grad_checkpoint: bool = False,
 ) -> ClipViT:
     """CLIP's ViT-B/16: features of 768, 768 and 512 values of the class token side by side.
 
@@ -273,7 +267,7 @@ def clip_vit_b16(
     stride = (stride_size[0], stride_size[1])
     seen = cameras if sie_camera else 0
     sizes = (patch, stride, width, layers, joint_dim)
-    return ClipViT(image_size, *sizes, seen, sie_coe, grad_checkpoint)
+    return ClipViT(image_size, *sizes, seen, sie_coe)
 
 
 def _options_of_rn50(entries: Mapping[str, Tensor]) -> dict[str, Any]:

@@ -39,6 +39,17 @@ class DenseNet(nn.Module):
         maps = self.features(images)
         return F.relu(maps) if self.final_relu else maps
 
+    @property
+    def segments(self) -> list[nn.Module]:
+        """Layers and transitions."""
+        found: list[nn.Module] = []
+        for part in self.features:
+            if isinstance(part, nn.ModuleDict):
+                found += part.values()
+            elif isinstance(part, nn.Sequential):
+                found.append(part)
+        return found
+
     def fetch(self) -> dict[str, Tensor]:
         """torchvision's IMAGENET1K_V1 weights without the classifier."""
         state = torch.hub.load_state_dict_from_url(

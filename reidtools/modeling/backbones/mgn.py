@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from reidtools.modeling.backbones.resnet import BLOCKS, WEIGHTS, Bottleneck, ResNet
+from reidtools.ops.recompute import outermost
 from reidtools.registry import BACKBONES, choose
 
 BASES = {
@@ -40,6 +41,10 @@ class MGNet(nn.Module):
         x = self.whole(images)
         branches = (getattr(self, name) for name in BRANCHES)
         return torch.cat([branch["layer4"](branch["layer3"](x)) for branch in branches], 1)
+
+    @property
+    def segments(self) -> list[nn.Module]:
+        return outermost(self, Bottleneck)
 
     def adapt(self, name: str, tensor: Tensor) -> tuple[str, Tensor]:
         """A part of a ResNet that comes before the branches is that of `whole`."""

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from reidtools.fetching import fetch
 from reidtools.modeling.weights import read, state_of
+from reidtools.ops.recompute import outermost
 from reidtools.registry import BACKBONES
 
 GOOGLE_DRIVE = {
@@ -203,6 +204,10 @@ class OSNet(nn.Module):
         x = self.pool3(self.conv3(x))
         x = self.conv5(self.conv4(x))
         return self.fc(x.mean((2, 3))) if self.pooled else x
+
+    @property
+    def segments(self) -> list[nn.Module]:
+        return outermost(self, (ConvNorm, OSBlock))
 
     @property
     def published(self) -> Path:

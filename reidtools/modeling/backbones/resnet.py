@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from reidtools.ops.recompute import outermost
 from reidtools.registry import BACKBONES
 
 TORCHVISION = "https://download.pytorch.org/models"
@@ -212,6 +213,10 @@ class ResNet(nn.Module):
         x = self.maxpool(self.relu(x) if self.stem_relu else x)
         x = _with_last(self.layer2, self.NL_2, self.layer1(x))
         return self.layer4(_with_last(self.layer3, self.NL_3, x))
+
+    @property
+    def segments(self) -> list[nn.Module]:
+        return outermost(self, (BasicBlock, Bottleneck, NonLocal))
 
     def fetch(self) -> dict[str, Tensor]:
         """The published ImageNet weights: torchvision's IMAGENET1K_V1 or IBN-Net's."""

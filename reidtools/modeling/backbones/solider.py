@@ -18,7 +18,6 @@ from torch.nn import functional as F
 
 from reidtools.fetching import fetch
 from reidtools.modeling.weights import read, state_of
-from reidtools.ops.recompute import again
 from reidtools.registry import BACKBONES
 
 PATCH, WINDOW, SHIFT = 4, 7, 3
@@ -147,11 +146,11 @@ class Stage(nn.Module):
         )
         self.downsample = Merging(width) if merges else None
 
-    def forward(self, x: Tensor, grad_checkpoint: bool) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         height, width = x.shape[1:3]
         mask = apart(height + -height % WINDOW, width + -width % WINDOW, x.device)
         for block in self.blocks:
-            x = again(block, x, mask) if grad_checkpoint else block(x, mask)
+            x = block(x, mask)
         return x if self.downsample is None else self.downsample(x)
 
 
@@ -163,7 +162,6 @@ class SoliderSwin(nn.Module):
             0.2 in SOLIDER's re-identification; -1 leaves that out, for weights of a plain Swin.
             What has been learned of it in pre-training is not trained further.
         drop_path: the share of residual branches left out in training, growing with depth.
-        grad_checkpoint: activations are computed again instead of being kept.
     """
 
     pooled = False
@@ -177,7 +175,6 @@ class SoliderSwin(nn.Module):
         *,
         semantic_weight: float = 0.2,
         drop_path: float = 0.1,
-        grad_checkpoint: bool = False,
     ):
         super().__init__()
         if semantic_weight != -1 and not 0 <= semantic_weight <= 1:
@@ -185,7 +182,7 @@ class SoliderSwin(nn.Module):
                 f"SEMANTIC_WEIGHT is {semantic_weight}; set it to 0 (appearance) … 1 (meaning), or "
                 "-1 for none."
             )
-        self.name, self.grad_checkpoint = type(self).__name__, grad_checkpoint
+        self.name = type(self).__name__
         self.semantic_weight, last = semantic_weight, len(self.depths) - 1
         widths = [self.width * 2**stage for stage in range(last + 1)]
         projection, norm = nn.Conv2d(3, self.width, PATCH, PATCH), nn.LayerNorm(self.width)
@@ -213,11 +210,15 @@ class SoliderSwin(nn.Module):
         x = self.patch_embed["projection"](images).permute(0, 2, 3, 1)
         x = self.patch_embed["norm"](x)
         for place, stage in enumerate(self.stages):
-            x = stage(x, self.grad_checkpoint)
+            x = stage(x)
             if self.semantic_weight >= 0 and stage.downsample is not None:
                 scale = F.softplus(self._mixed(self.semantic_embed_w[place]))
                 x = x * scale + self._mixed(self.semantic_embed_b[place])
         return self.norm3(x).permute(0, 3, 1, 2)
+
+    @property
+    def segments(self) -> list[nn.Module]:
+        return [block for stage in self.stages for block in stage.blocks]
 
     def _mixed(self, layer: nn.Module) -> Tensor:
         """What `layer` makes of meaning and appearance, by their weights; (C,)."""

@@ -1,11 +1,14 @@
 """Any model of timm (https://github.com/huggingface/pytorch-image-models) as a backbone."""
 
 from difflib import get_close_matches
+from itertools import takewhile
 
 import torch
 from torch import Tensor, nn
 
 from reidtools.registry import BACKBONES
+
+IN_A_ROW, LISTS = (nn.Sequential, nn.ModuleList), (nn.ModuleList, nn.ModuleDict)
 
 
 class TimmBackbone(nn.Module):
@@ -55,6 +58,21 @@ class TimmBackbone(nn.Module):
         if self.pooled:
             return self.model.forward_head(x, pre_logits=True)
         return x.permute(0, 3, 1, 2) if self.channels_last else x
+
+    @property
+    def segments(self) -> list[nn.Module]:
+        """What timm holds for layers, and what stands in a row with one of them."""
+        from timm.models import group_parameters
+
+        found: dict[nn.Module, None] = {}  # in their order
+        for names in group_parameters(self.model, self.model.group_matcher(coarse=False)).values():
+            steps = zip(*(name.split(".")[:-1] for name in names), strict=False)
+            above = [step[0] for step in takewhile(lambda step: len({*step}) == 1, steps)]
+            layer = self.model.get_submodule(".".join(above))
+            row = self.model.get_submodule(".".join(above[:-1]))
+            found |= dict.fromkeys([layer, *(row if isinstance(row, IN_A_ROW) else ())])
+        compound = [part for part in found if [*part.children()] and not isinstance(part, LISTS)]
+        return [part for part in compound if not found.keys() & set([*part.modules()][1:])]
 
     def fetch(self) -> dict[str, Tensor]:
         """timm's default pretrained weights of this model, fitted by timm to the picture size."""

@@ -15,7 +15,6 @@ from torch import Tensor, nn
 from reidtools.modeling.backbones.timm_models import grid_of
 from reidtools.modeling.transformer import resize_positions
 from reidtools.modeling.weights import state_of
-from reidtools.ops.recompute import again
 from reidtools.registry import BACKBONES
 
 PATCH = 16
@@ -86,7 +85,6 @@ class TransReID(nn.Module):
             `shuffle_groups` (1 and 1 shuffle nothing: RE_ARRANGE False).
         drop_path: the share of residual branches left out in training, growing with depth.
         dropout: the share of tokens' values left out in training.
-        grad_checkpoint: activations are computed again instead of being kept.
     """
 
     pooled = True
@@ -108,7 +106,6 @@ class TransReID(nn.Module):
         divide_length: int = 4,
         drop_path: float = 0.1,
         dropout: float = 0.0,
-        grad_checkpoint: bool = False,
     ):
         super().__init__()
         if sie_camera and cameras < 1:
@@ -116,7 +113,7 @@ class TransReID(nn.Module):
                 "SIE_CAMERA needs the number of cameras, which training takes from its data; set "
                 "MODEL.BACKBONE.CAMERAS."
             )
-        self.name, self.grad_checkpoint = type(self).__name__, grad_checkpoint
+        self.name = type(self).__name__
         self.grid = _checked_grid(image_size, stride_size)
         width = self.shape.width
         self.parts_count = divide_length if jpm else 0
@@ -188,22 +185,23 @@ class TransReID(nn.Module):
             x = x + self._of_cameras(camids)
         x = self.pos_drop(x)
         for block in self.blocks:
-            x = self._run(block, x)
+            x = block(x)
         if not self.parts_count:
             return self.norm(x[:, 0])
         return torch.cat([self._branch(self.b1, x), self._locals(x)], 1)
+
+    @property
+    def segments(self) -> list[nn.Module]:
+        return [*self.blocks, *((self.b1[0], self.b2[0]) if self.parts_count else ())]
 
     def _of_cameras(self, camids: Tensor) -> Tensor:
         last = len(self.sie_embed) - 1
         known = (camids.ge(0) & camids.le(last)).to(self.sie_embed.dtype)[:, None, None]
         return self.sie_coe * known * self.sie_embed[camids.clamp(0, last)]
 
-    def _run(self, block: nn.Module, x: Tensor) -> Tensor:
-        return again(block, x) if self.grad_checkpoint else block(x)
-
     def _branch(self, branch: Sequence[nn.Module], x: Tensor) -> Tensor:
         block, norm = branch
-        return norm(self._run(block, x)[:, 0])
+        return norm(block(x)[:, 0])
 
     def _locals(self, x: Tensor) -> Tensor:
         """The class token after it has seen one part of the patches; (B, parts * width)."""
