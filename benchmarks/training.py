@@ -4,8 +4,11 @@ The loop is all that tools/train_net.py does between two tests: pictures read fr
 augmentation, sampling, losses, schedule, log, metrics.jsonl, TensorBoard, and a checkpoint after
 each epoch. A bare step is forward, backward and optimizer on one batch of noise that lies on the
 device. An epoch of one and as many steps of the other take turns in one process; "share" is the
-median over the rounds of bare seconds / seconds of the loop, a picture. On a CPU reading competes
-with the network for the same cores, so a share of 1 cannot be; CPU seconds are told as well.
+median over the rounds of bare seconds / seconds of the loop, a picture, and beside it are the least
+and the greatest. Wall time wants a core that is free for reading. CPU seconds are told as well:
+those of the thread that trains, which is what the loop costs where another core reads, whatever
+else the machine does (with one thread of torch: OMP_NUM_THREADS=1), and those of all threads, which
+is what it costs where none is free.
 
     python benchmarks/training.py                                       # OSNet x0.25 and ResNet-18
     python benchmarks/training.py --device cuda --configs 256_resnet50 vit_base
@@ -49,21 +52,28 @@ MODELS = {  # configs for which there is no file
 
 
 class Seconds(NamedTuple):
-    """What a turn took: wall and CPU seconds, and how many pictures it showed."""
+    """What a turn took, and how many pictures it showed: `cpu` of all threads, `own` of this."""
 
     wall: float
     cpu: float
+    own: float
     pictures: int
+
+    def each(self) -> list[float]:
+        """The seconds of a picture."""
+        return [seconds / self.pictures for seconds in self[:3]]
 
 
 def timed(turn: Callable[[], int], on: torch.device) -> Seconds:
     """The seconds of `turn`, which gives the number of its pictures."""
     wait = torch.cuda.synchronize if on.type == "cuda" else lambda: None
     wait()
-    wall, cpu = time.perf_counter(), time.process_time()
+    clocks = time.perf_counter, time.process_time, time.thread_time
+    begin = [clock() for clock in clocks]
     pictures = turn()
     wait()
-    return Seconds(time.perf_counter() - wall, time.process_time() - cpu, pictures)
+    took = [clock() - before for clock, before in zip(clocks, begin, strict=True)]
+    return Seconds(*took, pictures)
 
 
 def model_and_losses(cfg: CfgNode, samples: list, on: torch.device) -> tuple:
@@ -134,16 +144,26 @@ def compare(cfg: CfgNode, rounds: int, run: Path) -> None:
         found = {name: timed(way, on) for name, way in (both if turn % 2 else both[::-1])}
         pairs.append((found["bare"], found["loop"]))
     loop.close()
-    wall = [median(pair[side].pictures / pair[side].wall for pair in pairs) for side in (0, 1)]
-    cpu = [median(1000 * pair[side].cpu / pair[side].pictures for pair in pairs) for side in (0, 1)]
-    shares = [a.wall / a.pictures / (b.wall / b.pictures) for a, b in pairs]
-    of_cpu = median(a.cpu / a.pictures / (b.cpu / b.pictures) for a, b in pairs)
-    print(
-        f"| {cfg.MODEL.BACKBONE.NAME} | {count} | {wall[0]:.1f} | {wall[1]:.1f} | "
-        f"{median(shares):.3f} ({min(shares):.3f} … {max(shares):.3f}) | {cpu[0]:.1f} | "
-        f"{cpu[1]:.1f} | {of_cpu:.3f} | {peak_memory() / 1e9:.1f} |",
-        flush=True,
-    )
+    print(f"| {cfg.MODEL.BACKBONE.NAME} | {count} | {_row(pairs)} | {peak_memory() / 1e9:.1f} |")
+    sys.stdout.flush()
+
+
+def _row(pairs: Sequence[tuple[Seconds, Seconds]]) -> str:
+    """The cells of a table, from a round's bare steps and loop each."""
+    rounds = [(bare.each(), loop.each()) for bare, loop in pairs]
+    wall, cpu, own = ([(bare[clock], loop[clock]) for bare, loop in rounds] for clock in range(3))
+    speeds = [median(1 / pair[side] for pair in wall) for side in (0, 1)]
+    cells = [f"{speed:.1f}" for speed in speeds] + [_share(wall)]
+    for clock in (own, cpu):
+        cells += [f"{median(1000 * pair[side] for pair in clock):.1f}" for side in (0, 1)]
+        cells.append(_share(clock))
+    return " | ".join(cells)
+
+
+def _share(pairs: Sequence[tuple[float, float]]) -> str:
+    """The median of bare / loop, the least and the greatest."""
+    shares = [bare / loop for bare, loop in pairs]
+    return f"**{median(shares):.3f}** ({min(shares):.3f} … {max(shares):.3f})"
 
 
 def recipe(name: str, device: str, root: str, more: Sequence[str]) -> CfgNode:
@@ -164,9 +184,11 @@ def main() -> None:
     parser.add_argument("--set", nargs="+", default=[], metavar="KEY VALUE", help="of the config")
     args = parser.parse_args()
     logging.getLogger("reidtools").addHandler(logging.NullHandler())
-    print(f"{describe()}\n{torch.get_num_threads()} threads of torch\n")
-    print("| network | steps a turn | bare, pictures/s | loop | share | bare, CPU ms a picture | "
-          "loop | share | peak memory, GB |\n|---|---|---|---|---|---|---|---|---|")  # fmt: skip
+    threads = f"{torch.get_num_threads()} threads of torch"
+    print(f"{describe()}\n{threads}; milliseconds are CPU time of a picture\n")
+    sides = "bare | loop | share"
+    print(f"| network | steps a turn | pictures/s: {sides} | ms of the training thread: {sides} | "
+          f"ms of all: {sides} | peak memory, GB |\n{'|---' * 12}|")  # fmt: skip
     with tempfile.TemporaryDirectory() as scratch:
         for name in args.configs:
             cfg = recipe(name, args.device, args.root or scratch, args.set)

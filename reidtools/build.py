@@ -70,7 +70,8 @@ def device(cfg: CfgNode) -> torch.device:
         torch.empty(0, device=name)
     except (RuntimeError, AssertionError) as error:
         why = reason(error)
-        raise ValueError(f"MODEL.DEVICE {name} is not here ({why}); try auto or cpu.") from error
+        cure = "start fewer processes" if processes.launched() > 1 else "try auto or cpu"
+        raise ValueError(f"MODEL.DEVICE {name} is not here ({why}); {cure}.") from error
     if torch.device(name).type == "cpu":
         quicken()
     if torch.device(name).type == "cuda":

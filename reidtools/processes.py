@@ -67,6 +67,8 @@ def launch(count: int, machines: int = 1, machine: int = 0, url: str = "") -> in
         address, port = url.removeprefix("tcp://").rsplit(":", 1)
         where = [f"--nnodes={machines}", f"--node-rank={machine}"]
         where += [f"--master-addr={address}", f"--master-port={port}"]
+    # Each would take all cores, or, as torchrun has it, one.
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // max(count, 1))))
     try:
         main([*where, f"--nproc-per-node={max(count, 1)}", *sys.argv])
     except ChildFailedError as error:  # it has told why
@@ -137,11 +139,11 @@ def of_all(value: T) -> list[T]:
 @contextmanager
 def first_before_others() -> Iterator[None]:
     """Let the first process go through the block before the others: it may make what they read."""
-    if count() > 1 and not first():
-        dist.barrier()
+    if not first():
+        of_all(None)
     yield
-    if count() > 1 and first():
-        dist.barrier()
+    if first():
+        of_all(None)
 
 
 def shares(length: int) -> list[slice]:

@@ -10,6 +10,7 @@ from yacs.config import CfgNode
 
 from reidtools import build, processes
 from reidtools.api.testing import filled
+from reidtools.config import load as configs
 from reidtools.data.datasets.listing import find_pictures, find_tracklets
 from reidtools.data.samples import Sample
 from reidtools.evaluation import Vectors, embed
@@ -105,6 +106,7 @@ def vectors_of(
     if bare := sum(not sample.paths for sample in samples):
         raise ValueError(f"{bare} of {len(samples)} tracklets have no frames; leave them out.")
     device = model.device
+    cfg = configs.changed(cfg, {"DATALOADER.CACHE": "off"})  # they are read once
     batches = build.test_batches(cfg, samples, device, None if strict else unreadable, arrays)
     amp = build.amp_dtype(cfg, device)
     total = len({sample.paths for sample in batches.pictures.samples})

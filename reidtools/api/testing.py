@@ -106,7 +106,9 @@ def seeded_device(cfg: CfgNode) -> torch.device:
     torch.manual_seed(cfg.SEED)
     if cfg.DETERMINISTIC:  # cuBLAS wants this before its first use
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.use_deterministic_algorithms(cfg.DETERMINISTIC, warn_only=True)
+    # Torch loads its compiler for this, which takes a second, so it is told only what it must know.
+    if cfg.DETERMINISTIC or torch.are_deterministic_algorithms_enabled():
+        torch.use_deterministic_algorithms(cfg.DETERMINISTIC, warn_only=True)
     torch.backends.cudnn.benchmark = not cfg.DETERMINISTIC
     return build.device(cfg)
 

@@ -134,7 +134,7 @@ def _check_processes(
 def wants_launch(args: argparse.Namespace) -> bool:
     """Whether several processes are wanted, and this is none of them yet."""
     several = args.num_gpus > 1 or getattr(args, "num_machines", 1) > 1
-    return several and "WORLD_SIZE" not in os.environ
+    return several and not args.print_config and "WORLD_SIZE" not in os.environ
 
 
 def _split_resume(argv: list[str]) -> list[str]:

@@ -1,13 +1,14 @@
 """Augmentation and normalisation of whole batches, on whatever device they lie."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from reidtools.data.augmentations import check_range, draw_sizes
+from reidtools.data.flip_crop_erase import Drawn, at_once, one_by_one, rows_of
 from reidtools.ops.degrade import degrade_each
+from reidtools.ops.transfer import sent
 from reidtools.registry import choose
 
 IN_CACHE = 4  # pictures, few enough to be in a CPU's cache when they are used again
@@ -36,18 +37,26 @@ class Normalize:
             )
         self.scale = 1 / (255 * torch.tensor(pixel_std))
         self.shift = -255 * torch.tensor(pixel_mean) * self.scale
+        self._rows: dict[tuple[torch.device, int], tuple[Tensor, Tensor]] = {}
 
     def __call__(self, images: Tensor) -> Tensor:
         """(B, [T,] 3, H, W) uint8 -> float32, in channels-last memory."""
         *lead, _, height, width = images.shape
         # One pass over whole rows of pixels: four times as fast on a CPU as channel by channel.
-        rows = _rows(images).flatten(0, -3)
-        shift, scale = (x.to(images.device).repeat(width) for x in (self.shift, self.scale))
+        rows = rows_of(images).flatten(0, -3)
+        shift, scale = self._row(images.device, width)
         out = torch.empty(rows.shape, device=rows.device)
         few = IN_CACHE if rows.device.type == "cpu" else max(1, len(rows))
         for source, place in zip(rows.split(few), out.split(few), strict=True):
             torch.addcmul(shift, place.copy_(source), scale, out=place)
         return out.view(*lead, height, width, 3).movedim(-1, -3)
+
+    def _row(self, device: torch.device, width: int) -> tuple[Tensor, Tensor]:
+        """Shift and scale (3·W,) of a row of pixels, sent to a device once."""
+        if (device, width) not in self._rows:
+            shift, scale = (sent(x.repeat(width), device) for x in (self.shift, self.scale))
+            self._rows[device, width] = shift, scale
+        return self._rows[device, width]
 
 
 class Augment:
@@ -93,77 +102,37 @@ class Augment:
 
     def __call__(self, images: Tensor) -> Tensor:
         """(B, [T,] 3, H, W) uint8 -> the same shape and kind."""
-        count, *frames, _, height, width = images.shape
-        flips = (torch.rand(count, generator=self.generator) < self.flip_prob).tolist()
-        moves = torch.randint(
-            -self.padding, self.padding + 1, (count, 2), generator=self.generator
-        ).tolist()
+        way = one_by_one if images.device.type == "cpu" else at_once
+        return way(images, self.draw(images.shape))
+
+    def draw(self, shape: Sequence[int]) -> Drawn:
+        """What happens to the next batch, of this `shape`."""
+        count, *frames, _, height, width = shape
+        flips = torch.rand(count, generator=self.generator) < self.flip_prob
+        moves = torch.randint(-self.padding, self.padding + 1, (count, 2), generator=self.generator)
         apart = frames[0] if frames and self.rea_per_frame else 1
         holes = self._holes(count * apart, height, width)
-        # Rows of bytes, 3·W each, are cut and filled without a look at what is a channel.
-        source, on_cpu = _rows(images), images.device.type == "cpu"
-        out = (torch.empty_like if on_cpu else torch.zeros_like)(source)
-        fill = _sliced(self.fill.to(images.device).repeat(width))
-        seen, to = _sliced(source), _sliced(out)
-        for i, (flip, (down, right)) in enumerate(zip(flips, moves, strict=True)):
-            picture = _sliced(_mirrored(source[i])) if flip else seen[i]
-            _shift(picture, to[i], down, 3 * right, black=not on_cpu)
-            for t, hole in enumerate(holes[i * apart : (i + 1) * apart]):
-                if hole:
-                    rows, columns = hole
-                    spot = (to[i][t] if apart > 1 else to[i])[..., rows, columns]
-                    noise = _sliced(self._noise(spot.shape).to(images)) if self.noisy else None
-                    spot[:] = fill[columns] if noise is None else noise
-        return out.unflatten(-1, (width, 3)).movedim(-1, -3)
+        colours = self._noise(holes) if self.noisy else self.fill[None]
+        return Drawn(flips, moves, holes, colours)
 
-    def _noise(self, shape: Sequence[int]) -> Tensor:
-        """What fills a rectangle ([T,] h, 3·w): the same in all frames."""
-        size = 3, shape[-2], shape[-1] // 3
-        noise = torch.randn(size, generator=self.generator) * self.spread
-        noise += self.fill.view(3, 1, 1)
-        return noise.round().clamp(0, 255).movedim(0, -1).flatten(-2)
+    def _noise(self, holes: Tensor) -> Tensor:
+        """What fills the holes (N, 4), a pixel a row (P, 3)."""
+        parts = [torch.empty(0, 3)]
+        for _, _, h, w in holes.tolist():
+            if h:
+                noise = torch.randn(3, h, w, generator=self.generator) * self.spread
+                noise += self.fill.view(3, 1, 1)
+                parts.append(noise.movedim(0, -1).flatten(0, 1))
+        return torch.cat(parts).round_().clamp_(0, 255).byte()
 
-    def _holes(self, count: int, height: int, width: int) -> list[tuple[slice, slice] | None]:
-        """The rectangle of bytes to erase in each picture's rows, or None where none fits."""
+    def _holes(self, count: int, height: int, width: int) -> Tensor:
+        """The rectangle to erase in each picture, (N, 4): top, left, height, width; else 0."""
         wanted = torch.rand(count, generator=self.generator) < self.rea_prob
         shape = self.rea_area, self.rea_ratio
         sizes, fits = draw_sizes(self.generator, count, (height, width), *shape)
         room = torch.tensor([height, width]) - sizes + 1
         corners = (torch.rand(count, 2, generator=self.generator) * room).int()
-        return [
-            (slice(top, top + h), slice(3 * left, 3 * (left + w))) if use else None
-            for use, (h, w), (top, left) in zip(
-                (wanted & fits).tolist(), sizes.tolist(), corners.tolist(), strict=True
-            )
-        ]
-
-
-def _rows(images: Tensor) -> Tensor:
-    """(…, 3, H, W) -> (…, H, 3·W), the same memory if that is channels-last."""
-    return images.movedim(-3, -1).flatten(-2)
-
-
-def _mirrored(rows: Tensor) -> Tensor:
-    return rows.unflatten(-1, (-1, 3)).flip(-2).flatten(-2)
-
-
-def _sliced(tensor: Tensor) -> Any:
-    """What is quick to slice: NumPy takes a tenth of torch's time to say which bytes are meant."""
-    return tensor.numpy() if tensor.device.type == "cpu" else tensor
-
-
-def _shift(source: Any, out: Any, down: int, right: int, *, black: bool) -> None:
-    """Fill `out` (…, h, w) with `source`, moved; what becomes free is black, or is so already."""
-    height, width = out.shape[-2:]
-    rows = slice(max(0, down), height + min(0, down))
-    columns = slice(max(0, right), width + min(0, right))
-    out[..., rows, columns] = source[
-        ..., max(0, -down) : height - max(0, down), max(0, -right) : width - max(0, right)
-    ]
-    if down and not black:
-        out[..., slice(down) if down > 0 else slice(down, None), :] = 0
-    if right and not black:
-        out[..., slice(right) if right > 0 else slice(right, None)] = 0
+        return torch.cat([corners, sizes], 1) * (wanted & fits)[:, None]
 
 
 class LowResolution:

@@ -6,6 +6,7 @@ Fully sharded data parallel (Zhao et al., 2023, arXiv:2304.11277), as PyTorch's 
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
@@ -19,6 +20,7 @@ def shard(step: nn.Module, tower: nn.Module) -> None:
 
     A block is gathered when it computes, and only then. Do it before there is an optimizer.
     """
+    step.to(memory_format=torch.contiguous_format)  # all that `fully_shard` can divide
     device = next(step.parameters()).device.type
     mesh = init_device_mesh(device, (processes.count(),))
     for block in blocks(tower):

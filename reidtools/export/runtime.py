@@ -13,19 +13,19 @@ import torch
 from torch import Tensor, nn
 
 import reidtools
+from reidtools import processes
 from reidtools.export.formats import quiet, require_onnx, write_onnx
 from reidtools.extras import reason
 from reidtools.modeling import Embedder
-from reidtools.modeling.backbones.osnet import OSNet
 from reidtools.modeling.folding import folded
 from reidtools.modeling.onnx_network import OnnxNetwork
 from reidtools.registry import choose
 
 LOGGER = logging.getLogger("reidtools")
-# Networks that onnxruntime runs so much faster than torch that the export, some ten seconds, is
-# worth it for so many pictures; see benchmarks/inference.py.
-SUITED, WORTH = (OSNet,), 10_000
-COMPARED, LIMIT = 8, 1e-4  # pictures of the first batch, and how far a value may be off
+SOME, LIMIT = 8, 1e-4  # pictures of the first batch, and how far a value may be off
+# onnxruntime is tried on what takes this many seconds, as the export takes some ten; fewer pictures
+# never take so long, so they are not even timed. See benchmarks/inference.py.
+LONG, MANY = 60, 1000
 OPSET = 18
 
 Frames = Callable[..., Tensor]  # what `Embedder.frames` is
@@ -38,9 +38,12 @@ def quick(
     """What embeds as `model` does, and sooner: to be used for these `pictures`, not to be kept.
 
     `runtime` ``"torch"`` is `model` itself, ``"onnxruntime"`` any network in onnxruntime. With
-    ``"auto"`` batch norms are folded into convolutions; networks that are faster still in
-    onnxruntime run there, if it is installed, from 10,000 pictures on, and then for fewer as well.
-    All that holds on a CPU in float32: elsewhere, and with autocast to `amp`, it is `model`.
+    ``"auto"`` batch norms are folded into convolutions; where that takes longer than a minute for
+    the pictures of this process, it is timed against onnxruntime, if that is installed, on some of
+    them, and what is faster embeds them and later ones. Under `use_deterministic_algorithms` no
+    clock decides, and they are folded. A network without such norms, as ViTs are, stays as it is:
+    onnxruntime is slower there. All that holds on a CPU in float32: elsewhere, and with autocast
+    to `amp`, it is `model`.
 
     The other network is made when the first batch comes and compared with `model` on it: where a
     value is off by more than 1e-4 of the largest, a warning says so and `model` is used. It stays
@@ -49,49 +52,68 @@ def quick(
     for ``"onnxruntime"`` ImportError without its packages and, later, ValueError for a network
     that cannot be exported.
     """
-    makers = choose("TEST.RUNTIME", runtime, RUNTIMES)
+    make = choose("TEST.RUNTIME", runtime, RUNTIMES)
     runs_file = isinstance(model.backbone, OnnxNetwork)
-    if not makers or amp is not None or model.device.type != "cpu" or runs_file:
+    if make is None or amp is not None or model.device.type != "cpu" or runs_file:
         return model
-    kept = vars(model).setdefault("_quick", _Kept()).of(model)
-    name, strict = runtime, runtime == "onnxruntime"
-    if strict:
+    if make is _exported:
         require_onnx()
-    elif "exported" in kept or (pictures >= WORTH and _suited(model)):
-        name, makers = "exported", (_exported, *makers)
-    if name not in kept:
-        kept[name] = Quick(model, makers, strict)
-    kept[name].training = model.training
-    return kept[name]
+    settled = make is _exported or torch.are_deterministic_algorithms_enabled()
+    kept, way = vars(model).setdefault("_quick", _Kept()).of(model), (runtime, settled)
+    if way not in kept:
+        kept[way] = Quick(model, make)
+    kept[way].ahead = 0 if settled else len(range(pictures)[processes.share(pictures)])
+    kept[way].training = model.training
+    return kept[way]
 
 
 class Quick(Embedder):
-    """`model`, whose frames are seen by what the first of `makers` that can makes of it.
+    """`model`, whose frames are seen by what `make` makes of it, or by something faster still.
 
-    Each has to prove that it sees the same. With `strict` an error of a maker is raised.
+    It has to prove that it sees the same. Of `ahead` pictures that are to come, the first batch
+    shows how long they would take. An error of `_exported` is raised where it is what is asked for.
     """
 
-    def __init__(self, model: Embedder, makers: Sequence[Maker], strict: bool):
+    def __init__(self, model: Embedder, make: Maker):
         super().__init__(model.backbone, model.heads, model.temporal, model.preparation)
-        self.makers, self.strict = makers, strict
+        self.make, self.ahead = make, 0
         self.made: dict[torch.Size, Frames] = {}  # by the size of pictures
+        self.folded: set[torch.Size] = set()  # of those, where onnxruntime has not been tried
 
     def frames(self, images: Tensor, *camids: Tensor) -> Tensor:
         size = images.shape[2:]
         if not len(images):
             return super().frames(images, *camids)
+        seen = images[:SOME], *(ids[:SOME] for ids in camids)
         if size not in self.made:
-            seen = images[:COMPARED], *(ids[:COMPARED] for ids in camids)
-            proved = (made for make in self.makers if (made := self._proved(make, *seen)))
-            self.made[size] = next(proved, super().frames)
+            other = self._proved(self.make, *seen)
+            self.made[size] = other or super().frames
+            if other and self.make is _folded:
+                self.folded.add(size)
+        ahead, self.ahead = self.ahead, 0
+        if ahead >= MANY and size in self.folded and _installed():
+            self._try_onnxruntime(ahead, *seen)
         return self.made[size](images, *camids)
+
+    def _try_onnxruntime(self, ahead: int, *seen: Tensor) -> None:
+        """Let onnxruntime see pictures of this size, if it is faster and `ahead` are worth it."""
+        size, frames = seen[0].shape[2:], self.made[seen[0].shape[2:]]
+        (took,) = _seconds(1, [frames], *seen)
+        if took * ahead / len(seen[0]) < LONG:
+            return
+        self.folded.remove(size)
+        if other := self._proved(_exported, *seen):
+            took, others = _seconds(3, [frames, other], *seen)
+            LOGGER.info("onnxruntime is %.2f times as fast as torch here", took / others)
+            if others < took:
+                self.made[size] = other
 
     def _proved(self, make: Maker, *seen: Tensor) -> Frames | None:
         """What `make` makes, unless it fails or does something else."""
         try:
             other = make(self, *seen)
         except Exception as error:  # exporters raise whatever comes up
-            if self.strict:
+            if self.make is _exported:
                 raise ValueError(
                     f"onnxruntime cannot run this network ({reason(error)}); set TEST.RUNTIME auto."
                 ) from error
@@ -110,6 +132,18 @@ class Quick(Embedder):
             off,
         )
         return None
+
+
+@torch.no_grad()
+def _seconds(rounds: int, runners: Sequence[Frames], *seen: Tensor) -> list[float]:
+    """What each of the `runners` takes for what is `seen`, at best; they take turns."""
+    took = [float("inf")] * len(runners)
+    for _ in range(rounds):
+        for place, run in enumerate(runners):
+            begin = time.perf_counter()
+            run(*seen)
+            took[place] = min(took[place], time.perf_counter() - begin)
+    return took
 
 
 class _Frames(nn.Module):
@@ -147,10 +181,8 @@ def _exported(model: Embedder, images: Tensor, *camids: Tensor) -> Frames:
     return made
 
 
-def _suited(model: Embedder) -> bool:
-    """Whether onnxruntime is known to run such a network faster, and all it takes is here."""
-    if not isinstance(model.backbone, SUITED):
-        return False
+def _installed() -> bool:
+    """Whether all that an export to onnxruntime takes is here."""
     try:
         require_onnx()
     except ImportError:
@@ -159,16 +191,16 @@ def _suited(model: Embedder) -> bool:
 
 
 class _Kept:
-    """The other networks of a model by their names; copies of the model begin without any."""
+    """The other networks of a model by what they are; copies of the model begin without any."""
 
     def __init__(self) -> None:
         self._stamp: list[tuple[int, int]] = []
-        self._made: dict[str, Quick] = {}
+        self._made: dict[tuple[str, bool], Quick] = {}
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _Kept, ()
 
-    def of(self, model: Embedder) -> dict[str, Quick]:
+    def of(self, model: Embedder) -> dict[tuple[str, bool], Quick]:
         """Those made since the weights of `model` changed last."""
         weights = chain(model.parameters(), model.buffers())
         stamp = [(w.data_ptr(), 0 if w.is_inference() else w._version) for w in weights]
@@ -177,8 +209,8 @@ class _Kept:
         return self._made
 
 
-RUNTIMES: dict[str, tuple[Maker, ...]] = {
-    "auto": (_folded,),  # and before it, where it is worth it, what "onnxruntime" does
-    "torch": (),
-    "onnxruntime": (_exported,),
+RUNTIMES: dict[str, Maker | None] = {
+    "auto": _folded,  # and what "onnxruntime" does where it is faster
+    "torch": None,
+    "onnxruntime": _exported,
 }

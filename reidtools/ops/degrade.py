@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from reidtools.ops.transfer import sent
+
 
 def degrade(images: Tensor, scale: float) -> Tensor:
     """What a camera `scale` times as coarse would have seen, at the old size.
@@ -36,8 +38,8 @@ def degrade_each(images: Tensor, scales: Sequence[float]) -> Tensor:
     if len(kinds) == 1:
         return degrade(images, kinds[0])
     images = images.clone()
-    for scale in kinds:
-        rows = torch.tensor([i for i, own in enumerate(scales) if own == scale])
-        rows = rows.to(images.device)
-        images[rows] = degrade(images[rows], scale)
+    # All rows in one tensor, those of a scale side by side, so that one copy takes them there.
+    rows = sent(torch.tensor(sorted(range(len(scales)), key=scales.__getitem__)), images.device)
+    for scale, own in zip(kinds, rows.split([scales.count(kind) for kind in kinds]), strict=True):
+        images[own] = degrade(images[own], scale)
     return images

@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from reidtools.data.flip_crop_erase import Drawn, at_once, one_by_one
 from reidtools.data.transforms import Augment, LowResolution, Normalize, TrainTransform
 from reidtools.ops.degrade import degrade
 
@@ -175,6 +176,42 @@ def test_frames_can_be_erased_one_by_one():
     assert torch.equal(
         augment(**options, rea_per_frame=True)(images), augment(**options)(images)
     )  # pictures are no tracklets
+
+
+def test_a_pixel_is_mirrored_moved_and_erased():
+    """One row of pixels 1 2 3 4: mirrored 4 3 2 1, moved right by 1: 0 4 3 2, one erased with 9."""
+    row = torch.tensor([1, 2, 3, 4], dtype=torch.uint8).expand(1, 3, 1, 4)
+    hole, nine = torch.tensor([[0, 2, 1, 1]]), torch.full((1, 3), 9, dtype=torch.uint8)
+    drawn = Drawn(torch.tensor([True]), torch.tensor([[0, 1]]), hole, nine)
+    for way in (one_by_one, at_once):
+        assert way(row, drawn)[0].tolist() == [[[0, 4, 9, 2]]] * 3
+
+
+@pytest.mark.parametrize("shape", [(16, 3, 32, 16), (6, 4, 3, 32, 16), (1, 3, 5, 7)])
+@pytest.mark.parametrize("mode", ["mean", "pixel"])
+@pytest.mark.parametrize("per_frame", [False, True])
+def test_all_pictures_at_once_are_what_they_are_one_by_one(shape, mode, per_frame):
+    """A GPU takes the first way: it has been told all that happens before it begins."""
+    steps = augment(flip_prob=0.5, padding=4, rea_prob=0.5, rea_mode=mode, rea_per_frame=per_frame)
+    images = torch.randint(0, 256, shape, generator=torch.Generator().manual_seed(2)).byte()
+    for _ in range(3):
+        drawn = steps.draw(shape)
+        made, right = at_once(images, drawn), one_by_one(images, drawn)
+        assert torch.equal(made, right) and made.stride() == right.stride()
+
+
+def test_without_a_hole_there_is_no_noise():
+    for way in (one_by_one, at_once):
+        drawn = augment(rea_mode="pixel").draw(noise().shape)
+        assert drawn.colours.shape == (0, 3) and torch.equal(way(noise(), drawn), noise())
+
+
+def test_normalize_takes_pictures_of_several_widths():
+    normalize, images = Normalize(), noise(2)
+    for _ in range(2):
+        for width in (16, 8):
+            whole = normalize(images)[..., :width]
+            assert torch.equal(normalize(images[..., :width]), whole)
 
 
 def test_tracklets_are_normalised_and_made_coarse_like_pictures():

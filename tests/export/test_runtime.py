@@ -3,6 +3,7 @@
 import copy
 import io
 import logging
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -11,11 +12,10 @@ from torch import nn
 from reidtools.evaluation import embed
 from reidtools.evaluation.features import fingerprint
 from reidtools.export import runtime
-from reidtools.export.runtime import WORTH, Quick, quick
+from reidtools.export.runtime import LONG, MANY, Quick, quick
 from reidtools.modeling import Embedder
 from reidtools.modeling.heads.bnneck import BNNeck
 from reidtools.modeling.onnx_network import OnnxNetwork
-from reidtools.registry import BACKBONES
 
 SIZE = (64, 32)
 
@@ -101,40 +101,83 @@ def test_any_network_runs_in_onnxruntime_where_that_is_asked_for(model, images):
 
 
 @pytest.fixture
-def suited(monkeypatch):
-    """Small networks are taken for some that are faster in onnxruntime."""
-    monkeypatch.setattr(runtime, "SUITED", (Small,))
+def clock(monkeypatch):
+    """Says what a picture takes, in seconds, by the kind of network; and who was timed."""
+    says, reads = {"folded": 0.1, "onnxruntime": 0.02}, []
+
+    def seconds(rounds, runners, images, *_):
+        kinds = ["onnxruntime" if isinstance(r, OnnxNetwork) else "folded" for r in runners]
+        reads.append(kinds)
+        return [says[kind] * len(images) for kind in kinds]
+
+    monkeypatch.setattr(runtime, "_seconds", seconds)
+    return SimpleNamespace(says=says, reads=reads)
 
 
-@pytest.mark.usefixtures("exported", "suited")
-def test_many_pictures_of_a_network_that_is_faster_so_run_in_onnxruntime(model, images):
-    few = quick(model, WORTH - 1)
+@pytest.mark.usefixtures("exported")
+def test_what_takes_a_minute_runs_in_onnxruntime_if_that_is_faster(model, images, clock):
+    clock.says["folded"] = LONG / 2000
+    few = quick(model, 1999)
     assert close(few, model, images) and kind(few) == "folded"
-    many = quick(model, WORTH)
+    many = quick(model, 2000)
     assert close(many, model, images) and kind(many) == "onnxruntime"
-    assert quick(model, 1) is many  # as it is there already
+    assert clock.reads == [["folded"], ["folded"], ["folded", "onnxruntime"]]
+    again = quick(model, 1)  # as it is there already
+    assert close(again, model, images) and kind(again) == "onnxruntime"
+    assert close(quick(model, 10**6), model, images) and len(clock.reads) == 3
 
 
-def test_osnets_are_such_networks_and_resnets_are_not():
-    assert isinstance(BACKBONES["osnet_x0_25"](), runtime.SUITED)
-    assert not isinstance(BACKBONES["resnet18"](), runtime.SUITED)
-
-
-def test_many_pictures_of_others_do_not(model, images):
-    found = quick(model, WORTH)
+@pytest.mark.usefixtures("exported")
+def test_onnxruntime_is_left_where_it_is_slower(model, images, clock):
+    clock.says["onnxruntime"] = 0.11
+    found = quick(model, MANY)
     assert close(found, model, images) and kind(found) == "folded"
+    assert (
+        close(quick(model, 10**6), model, images) and len(clock.reads) == 2
+    )  # and not tried again
 
 
-@pytest.mark.usefixtures("suited")
-def test_without_onnxruntime_many_pictures_are_embedded_as_well(model, images, monkeypatch):
+@pytest.mark.usefixtures("exported")
+def test_a_clock_decides_nothing_where_a_run_has_to_repeat(model, images, clock):
+    torch.use_deterministic_algorithms(True)
+    try:
+        found = quick(model, 10**6)
+        assert close(found, model, images) and kind(found) == "folded" and not clock.reads
+    finally:
+        torch.use_deterministic_algorithms(False)
+    assert close(later := quick(model, 10**6), model, images) and kind(later) == "onnxruntime"
+
+
+def test_a_process_counts_its_own_pictures(model, monkeypatch):
+    monkeypatch.setattr(runtime.processes, "count", lambda: 2)
+    monkeypatch.setattr(runtime.processes, "rank", lambda: 1)
+    assert quick(model, 2001).ahead == 1001
+
+
+@pytest.mark.usefixtures("exported")
+def test_networks_without_norms_to_fold_stay_what_they_are(images, clock):
+    bare = Small()
+    bare.norm = nn.Identity()
+    model = made(bare)
+    found = quick(model, 10**6)
+    assert torch.equal(found(images)[1], model(images)[1]) and not clock.reads
+
+
+def test_the_best_time_of_each_counts(monkeypatch):
+    times = iter([0, 5, 5, 6, 6, 8, 8, 12])  # 5 and 1 in the first round, 2 and 4 in the second
+    monkeypatch.setattr(runtime, "time", SimpleNamespace(perf_counter=lambda: next(times)))
+    assert runtime._seconds(2, [torch.neg, torch.abs], torch.zeros(1)) == [2, 1]
+
+
+def test_without_onnxruntime_many_pictures_are_embedded_as_well(model, images, monkeypatch, clock):
     monkeypatch.setattr("reidtools.extras.find_spec", lambda package: None)
-    found = quick(model, WORTH)
-    assert close(found, model, images) and kind(found) == "folded"
+    found = quick(model, 10**6)
+    assert close(found, model, images) and kind(found) == "folded" and not clock.reads
     with pytest.raises(ImportError, match=r"reidtools\[export\]"):
-        quick(model, WORTH, runtime="onnxruntime")
+        quick(model, 10**6, runtime="onnxruntime")
 
 
-@pytest.mark.usefixtures("suited")
+@pytest.mark.usefixtures("clock")
 def test_an_export_that_fails_is_told_and_done_without(model, images, monkeypatch, caplog):
     def write(*_):
         raise RuntimeError("no such operator\nin line 7")
@@ -142,7 +185,7 @@ def test_an_export_that_fails_is_told_and_done_without(model, images, monkeypatc
     monkeypatch.setattr(runtime, "write_onnx", write)
     monkeypatch.setattr(runtime, "require_onnx", lambda: None)
     with caplog.at_level(logging.WARNING, "reidtools"):
-        found = quick(model, WORTH)
+        found = quick(model, 10**6)
         assert close(found, model, images) and kind(found) == "folded"
     assert "no such operator." in caplog.text
     with pytest.raises(ValueError, match="no such operator.*TEST.RUNTIME auto"):

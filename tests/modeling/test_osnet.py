@@ -4,6 +4,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from reidtools.modeling.backbones.osnet import OSBlock
 from reidtools.modeling.weights import load_pretrained
 from reidtools.registry import BACKBONES
 
@@ -28,6 +29,24 @@ def test_without_fc_the_output_is_the_map_that_fc_would_pool():
     assert maps.shape == (2, 128, 4, 2)
     assert not any(name.startswith("fc.") for name in without.state_dict())
     assert torch.allclose(with_fc.fc(maps.mean((2, 3))), with_fc(images), atol=1e-6)
+
+
+def test_streams_are_weighted_by_their_gates_and_added():
+    torch.manual_seed(0)
+    block = OSBlock(64, 64)
+    images = torch.randn(4, 64, 8, 4, requires_grad=True)
+    middle = block.conv1(images)
+    streams = [
+        stream(middle) for stream in (block.conv2a, block.conv2b, block.conv2c, block.conv2d)
+    ]
+    mixed = torch.stack([block.gate(stream) * stream for stream in streams]).sum(0)
+    right = torch.relu(block.conv3(mixed) + images)
+    found = block(images)
+    assert torch.allclose(found, right, atol=1e-6)
+    wanted = [images, *block.parameters()]
+    gradients = [torch.autograd.grad(out.square().sum(), wanted) for out in (found, right)]
+    for one, other in zip(*gradients, strict=True):
+        assert torch.allclose(one, other, rtol=1e-4, atol=1e-4 * float(one.abs().max()))
 
 
 @pytest.mark.parametrize("name", ["osnet_x1_0", "osnet_ibn_x1_0", "osnet_ain_x1_0"])

@@ -106,8 +106,11 @@ class OSBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         middle = self.conv1(x)
-        scales = [stream(middle) for stream in self._streams()]
-        residual = self.conv3(sum(self.gate(scale) * scale for scale in scales))
+        first, *others = (stream(middle) for stream in self._streams())
+        mixed = self.gate(first) * first
+        for scale in others:
+            mixed += self.gate(scale) * scale  # into the same memory; no gradient needs the sums
+        residual = self.conv3(mixed)
         identity = x if self.downsample is None else self.downsample(x)
         if self.IN is None:
             out = residual + identity
