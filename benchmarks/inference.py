@@ -6,7 +6,8 @@ the ratios to torch as it is (``TEST.RUNTIME torch``: eager, channels last) with
 thread, wall time with more. Pictures are noise; weights are drawn, or those of ``--weights``.
 
 contiguous: eager, in torch's usual order of memory
-folded, onnxruntime: as TEST.RUNTIME auto and onnxruntime have them
+folded, onnxruntime: the two that TEST.RUNTIME auto takes its choice from; what it takes for many
+    pictures is told at the end
 compile: torch.compile, which needs a C++ compiler and a minute or more (--compile)
 bf16: autocast, as SOLVER.AMP has it; fast only where the processor has instructions for it
 
@@ -33,6 +34,7 @@ from reidtools.engine.processor import quicken
 from reidtools.export.runtime import quick
 from reidtools.modeling import Embedder, weights
 from reidtools.modeling.embedder import facts_of
+from reidtools.modeling.onnx_network import OnnxNetwork
 from reidtools.registry import BACKBONES, HEADS
 
 MODELS = ["osnet_x0_25", "osnet_x1_0", "resnet18", "resnet50", "densenet121"]
@@ -100,6 +102,17 @@ def compare(runs: dict[str, Way], batch: int, rounds: int) -> None:
         )
 
 
+@torch.inference_mode()
+def choice(model: Embedder) -> str:
+    """What ``auto`` runs the network with where there are a million pictures."""
+    found, images = quick(copy.deepcopy(model), 10**6), torch.randn(16, 3, *SIZE)
+    found(images.contiguous(memory_format=torch.channels_last))
+    (frames,) = found.made.values()
+    if isinstance(frames, OnnxNetwork):
+        return "onnxruntime"
+    return "folded" if isinstance(frames, torch.nn.Module) else "torch"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--models", nargs="+", default=MODELS, help="backbones")
@@ -113,10 +126,12 @@ def main() -> None:
     quicken()
     print(describe())
     for name in args.models:
-        runs = ways(network(name, args.weights), compiled=args.compile)
+        model = network(name, args.weights)
+        runs = ways(model, compiled=args.compile)
         for batch in args.batches:
             print(f"{name}, batches of {batch}, {SIZE}, {args.threads} threads", flush=True)
             compare(runs, batch, args.rounds)
+        print(f"    auto takes {choice(model)}", flush=True)
 
 
 if __name__ == "__main__":

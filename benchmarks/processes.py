@@ -25,6 +25,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import wraps
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -71,6 +72,7 @@ def child(what: str, out: str, words: list[str]) -> None:
 def timed(work: Any, seconds: dict[str, float], name: str) -> Any:
     """`work`, which tells how long it took."""
 
+    @wraps(work)  # its options are read from its signature
     def done(*given: Any, **more: Any) -> Any:
         with taking(seconds, name):
             return work(*given, **more)

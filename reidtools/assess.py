@@ -156,7 +156,7 @@ def embedded(
         / f"{file_word(name)}_{side}{'' if kind == 'HR' else '_' + file_word(kind)}.npz"
     )
     about = {"weights": fingerprint(model), **_sources(cfg, batches, amp)} if folder else {}
-    if folder and path.is_file():
+    if folder and processes.from_first(path.is_file):
         vectors = read_vectors(path, about)
         LOGGER.info("Embeddings of %s %s are those in %s", name, side, path)
     else:

@@ -19,10 +19,12 @@ from reidtools.engine.parallel import Parallel, Step
 from reidtools.engine.trainer import Trainer
 from reidtools.modeling import Embedder
 from reidtools.ops.recompute import piece_by_piece
+from reidtools.registry import SAMPLERS, facts
 from reidtools.solver import make_clipper, make_optimizer, make_schedule
 
 LOGGER = logging.getLogger("reidtools")
 COMPILERS = ("g++", "gcc", "clang++", "clang", "cl")  # torch.compile wants one, for a GPU as well
+LOOKS = ("image_features", "text_features")
 BACKEND = "inductor"  # of torch.compile
 
 
@@ -35,7 +37,8 @@ def amp_dtype(cfg: CfgNode, on: torch.device) -> torch.dtype | None:
         return None
     if on.type != "cuda":
         return torch.bfloat16 if cfg.SOLVER.AMP.DTYPE == "bf16" else None
-    auto = torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+    has_bf16 = torch.cuda.is_bf16_supported(including_emulation=False)  # which is slow
+    auto = torch.bfloat16 if has_bf16 else torch.float16
     dtypes = {"auto": auto, "bf16": torch.bfloat16, "fp16": torch.float16}
     if cfg.SOLVER.AMP.DTYPE not in dtypes:
         raise ValueError(f"SOLVER.AMP.DTYPE is {cfg.SOLVER.AMP.DTYPE}; use one of {list(dtypes)}.")
@@ -53,9 +56,10 @@ def trainer(
     solver = cfg.SOLVER
     parts = {"embedder": model, "objective": loss}
     followed = average(cfg, model)
-    copy = deepcopy(model) if shards(cfg) else None
+    sharded = shards(cfg)
+    whole = deepcopy(model).cpu() if sharded else None
     adjust(cfg, model)
-    parallel = Parallel(Step(model, loss), sharded=copy is not None)
+    parallel = Parallel(Step(model, loss), whole)
     amp = amp_dtype(cfg, batches.device)
     if solver.AMP.ENABLED and not amp:
         LOGGER.info("SOLVER.AMP needs CUDA, or DTYPE bf16; this run computes in float32.")
@@ -80,7 +84,6 @@ def trainer(
         freezing=freezing(cfg, model, optimizer, len(batches) * solver.MAX_EPOCH),
         average=followed,
         parallel=parallel,
-        copy=copy,
     )
 
 
@@ -89,7 +92,11 @@ def shards(cfg: CfgNode) -> bool:
     solver = cfg.SOLVER
     if not solver.FSDP or processes.count() == 1:
         return False
+    sampler = cfg.DATALOADER.SAMPLER.NAME
     cannot = {
+        # These look at a network, or its texts, outside of a step.
+        f"the sampler {sampler}": set(facts(SAMPLERS[sampler])) & {*LOOKS},
+        "LOG.TEXT_MAPS": cfg.LOG.TEXT_MAPS,
         "MODEL.COMPILE": cfg.MODEL.COMPILE,
         "MODEL.FREEZE_LAYERS": cfg.MODEL.FREEZE_LAYERS,
         "SOLVER.EMA": solver.EMA.ENABLED,

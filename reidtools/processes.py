@@ -17,20 +17,23 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from reidtools.extras import reason
+
 T = TypeVar("T")
 # Not `dist.is_initialized`: a program of its own may embed something else in each process.
 _JOINED = ContextVar("joined", default=False)
-# What gloo and NCCL say where a process is no longer there.
-LOST = ("closed by peer", "reset by peer", "Timed out", "timed out", "NCCL", "Broken pipe", "gloo")
+# What is said where a process is no longer there.
+LOST = ("closed by peer", "reset by peer", "Broken pipe", "Timed out", "timed out")
 
 
-class ProcessLost(OSError):
+class ProcessLost(ConnectionError):
     """Another process of the run has ended, and took its part of the work with it."""
 
 
 def launched() -> int:
     """How many processes were started together, whether they are `joined` or not."""
-    return int(os.environ.get("WORLD_SIZE", 1))
+    # Some clusters set WORLD_SIZE where nothing was started; LOCAL_RANK comes from launchers.
+    return int(os.environ.get("WORLD_SIZE", 1)) if "LOCAL_RANK" in os.environ else 1
 
 
 def rank() -> int:
@@ -98,14 +101,16 @@ def joined() -> Iterator[None]:
     except RuntimeError as error:
         if isinstance(error, dist.DistError) or any(word in str(error) for word in LOST):
             raise ProcessLost(
-                "Another process of this run has ended, and this one cannot go on alone; see the "
-                "first error above, and go on with --resume."
+                f"Another process of this run cannot be reached ({reason(error)}), and this one "
+                "cannot go on alone; see what that one says, and go on with --resume."
             ) from error
         raise
     finally:
         _JOINED.reset(before)
-        if own:
-            dist.destroy_process_group()
+    # Not after an error: the others would hear of this end before the error has been told, and
+    # NCCL may wait here for somebody who is in the middle of something.
+    if own:
+        dist.destroy_process_group()
 
 
 def from_first(make: Callable[[], T]) -> T:
@@ -144,6 +149,19 @@ def first_before_others() -> Iterator[None]:
     yield
     if first():
         of_all(None)
+
+
+@contextmanager
+def same_chance(device: torch.device) -> Iterator[None]:
+    """In the block all processes draw the same numbers on `device`; afterwards each its own."""
+    if count() == 1:
+        yield
+        return
+    seed = torch.randint(2**62, (1,))
+    dist.broadcast(seed, 0)
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        torch.manual_seed(int(seed))
+        yield
 
 
 def shares(length: int) -> list[slice]:

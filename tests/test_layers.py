@@ -6,8 +6,8 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).parents[1] / "reidtools"
 LAYERS = [
-    "registry files extras processes",
-    "fetching",
+    "registry files extras",
+    "fetching processes",
     "ops",
     "data modeling losses solver engine evaluation",
     "retrieval tracks visualize export",

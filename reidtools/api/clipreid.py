@@ -146,7 +146,8 @@ def _of_stage(cfg: CfgNode, source: str) -> CfgNode:
     Before stage 2 there is one loss only, whatever others are asked for.
     """
     run = clipreid_folder(cfg) / cfg.LOG.STAGE
-    values = {"OUTPUT_DIR": str(run), "RESUME": checkpoints.AUTO if run.is_dir() else ""}
+    begun = processes.from_first(run.is_dir)
+    values = {"OUTPUT_DIR": str(run), "RESUME": checkpoints.AUTO if begun else ""}
     if only := ONLY.get(cfg.LOG.STAGE):
         values |= {f"MODEL.LOSSES.{name}.WEIGHT": 0.0 for name in cfg.MODEL.LOSSES if name != only}
     return configs.changed(cfg, {**values, "MODEL.WEIGHTS": source or cfg.MODEL.WEIGHTS})

@@ -100,9 +100,14 @@ class _Run:
 
     def _keep(self, progress: Progress) -> dict[str, Any]:
         state, epoch = self._state(), progress.epoch
-        self.keeper.keep(state, epoch, final=epoch == self.last, part=not progress.epoch_done)
+        self._write(state, epoch, part=not progress.epoch_done)
         self.kept = time.monotonic()
         return state
+
+    def _write(self, state: dict[str, Any], epoch: int, **what: bool) -> None:
+        """Save `state`; no process goes on, or ends, before that is done."""
+        final = epoch == self.last
+        processes.from_first(lambda: self.keeper.keep(state, epoch, final=final, **what))
 
     def _test(
         self, log: logbook.Logbook | logbook.Silent, epoch: int, state: dict[str, Any]
@@ -111,10 +116,8 @@ class _Run:
         trainer = self.trainer
         if trainer.frozen:
             return
-        with self.interruption.at_once():
-            report = assess.report_on(
-                self.cfg, trainer.result, self.sides, trainer.amp, final=False
-            )
+        with self.interruption.at_once(), trainer.parallel.tested(trainer.result) as model:
+            report = assess.report_on(self.cfg, model, self.sides, trainer.amp, final=False)
             for name, own in self.drawn.items():
                 if own and (losses := trainer.losses_of(own)):
                     report.add_row(name, losses, LOSSES)
@@ -125,7 +128,7 @@ class _Run:
         self.report = report
         if report.mAP > self.best["mAP"]:
             state["best"] = self.best = {"epoch": epoch, "mAP": report.mAP}
-            self.keeper.keep(state, epoch, final=epoch == self.last, best=True)
+            self._write(state, epoch, best=True)
 
     def finish(self) -> None:
         """Write what a run ends with."""

@@ -1,5 +1,6 @@
 """Training: from a config to a trainer in the folder of its run."""
 
+import hashlib
 import logging
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -65,6 +66,12 @@ def _run(cfg: CfgNode, published: Callable[[int], Path] | None) -> Report:
     assess.rehearse(cfg)
     with processes.first_before_others():
         samples, captions, tests = training_data(cfg)
+    seen = processes.of_all(hashlib.sha256(repr((samples, tests)).encode()).hexdigest())
+    if len(set(seen)) > 1:
+        raise ValueError(
+            "The processes of this run see different pictures; put DATASETS.ROOT where all "
+            "machines read the same."
+        )
     if cfg.MODEL.BACKBONE.get("SIE_CAMERA") and len(cfg.DATASETS.NAMES) > 1:
         raise ValueError(
             "SIE_CAMERA knows the cameras of one training set, and tests would take those of one "

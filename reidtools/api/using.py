@@ -100,13 +100,20 @@ def create_embeddings(
     processes (torchrun) it embeds a share of them; the first writes them all.
     """
     logbook.set_up_logging()
-    paths = find_pictures(cfg.DATASETS.ROOT, in_subfolders)
+    with processes.joined():
+        return _create(cfg, in_subfolders, centroids, normalize, strict)
+
+
+def _create(
+    cfg: CfgNode, in_subfolders: bool, centroids: bool, normalize: bool, strict: bool
+) -> list[Path]:
+    paths = processes.from_first(lambda: find_pictures(cfg.DATASETS.ROOT, in_subfolders))
     if centroids and not any(is_person(person_of(path, cfg.DATASETS.ROOT)) for path in paths):
         raise ValueError(
             f"No file name in {cfg.DATASETS.ROOT} tells a person, so there are no centroids; name "
             "pictures like 0843_c1s4_054211_00.jpg, or put them into a folder for each person."
         )
-    with processes.joined(), writing(cfg) as folder:
+    with writing(cfg) as folder:
         model = model_of(cfg)
         found = vectors_of(cfg, model, paths, strict, "gallery")
         if not processes.first():

@@ -120,7 +120,7 @@ def _check_processes(
 ) -> None:
     if args.num_gpus < 0 or (args.num_gpus > 1 and not processes):
         parser.error("This tool uses one GPU; give --num-gpus 1, or 0 for the CPU.")
-    if not processes and int(os.environ.get("WORLD_SIZE", 1)) > 1:
+    if not processes and _is_launched() and os.environ.get("WORLD_SIZE", "1") != "1":
         parser.error("This tool works in one process; start it with python instead of torchrun.")
     if processes and args.num_machines > 1:
         if not re.fullmatch(r"(tcp://)?[^:/]+:\d+", args.dist_url):
@@ -134,7 +134,12 @@ def _check_processes(
 def wants_launch(args: argparse.Namespace) -> bool:
     """Whether several processes are wanted, and this is none of them yet."""
     several = args.num_gpus > 1 or getattr(args, "num_machines", 1) > 1
-    return several and not args.print_config and "WORLD_SIZE" not in os.environ
+    return several and not args.print_config and not _is_launched()
+
+
+def _is_launched() -> bool:
+    """Whether a launcher such as torchrun has started this process."""
+    return "LOCAL_RANK" in os.environ  # WORLD_SIZE is set on some clusters where nothing was
 
 
 def _split_resume(argv: list[str]) -> list[str]:
@@ -181,7 +186,10 @@ def main(run) -> None:
     ) as error:
         if isinstance(error, ImportError) and error.name:
             raise  # Python's own; ours, for an extra that is not installed, names no module
-        _wait_for_first()
+        if os.environ.get("RANK", "0") != "0" and not isinstance(error, ConnectionError):
+            # Most errors are those of all processes; if the first has the same to say, its end is
+            # that of all. A lost connection is never the cause, and tells nobody else's error.
+            time.sleep(3)
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
     except RuntimeError as error:
@@ -190,12 +198,6 @@ def main(run) -> None:
         _stop()  # while torch was writing a file, whose end it then missed
     except KeyboardInterrupt:
         _stop()
-
-
-def _wait_for_first() -> None:
-    """Let the first of several processes speak, if it has to say the same: its end ends us all."""
-    if os.environ.get("RANK", "0") != "0":
-        time.sleep(3)
 
 
 def _stop() -> None:

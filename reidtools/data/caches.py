@@ -47,7 +47,8 @@ class MemoryCache:
     ):
         self._kept: dict[str, np.ndarray] = {}
         count = len(set(paths))
-        needed, free = 3 * size[0] * size[1] * count, free_memory()
+        here = int(os.environ.get("LOCAL_WORLD_SIZE", 1))  # processes, each with its own
+        needed, free = here * 3 * size[0] * size[1] * count, free_memory()
         if free is not None and needed > free:
             LOGGER.warning(
                 "DATALOADER.CACHE ram keeps %d pictures of %d x %d, %.1f GB, and %.1f GB of memory "

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from reidtools.ops.resize import Resize
+from reidtools.ops.transfer import sent
 
 DECODERS = {"cpu": False, "cuda": True}
 ORIENTATION = 0x0112  # the EXIF tag that says how a camera was held
@@ -56,12 +57,12 @@ def read_on(
         if shape[-2:] != size:
             pictures = interpolate(pictures.float(), size, mode=mode, antialias=True)
             pictures = pictures.round_().clamp_(0, 255).byte()
-        out[torch.tensor([i for i, _ in group], device=device)] = pictures.movedim(1, -1)
+        out[sent(torch.tensor([i for i, _ in group]), device)] = pictures.movedim(1, -1)
     if left:
         rest = np.empty((len(left), *size, 3), np.uint8)
         for i, place in zip(left, rest, strict=True):
             fill(paths[i], place)
-        out[torch.tensor(left, device=device)] = torch.from_numpy(rest).to(device)
+        out[sent(torch.tensor(left), device)] = sent(torch.from_numpy(rest), device)
     return out
 
 

@@ -66,11 +66,11 @@ def at_once(images: Tensor, drawn: Drawn) -> Tensor:
     )
     shot = torch.arange(shots, device=images.device, dtype=torch.int32) * (height * width)
     places = (rows[:, :, None] + columns[:, None])[:, None] + shot[:, None, None]  # (B, T, H, W)
-    out = images.movedim(-3, -1).reshape(-1, 3)[places.clamp(min=0)]
+    out = images.movedim(-3, -1).reshape(-1, 3)[places.clamp(min=0).long()]
     out.masked_fill_((places < 0)[..., None], 0)
     if len(colours):
         inside = (hole_rows[:, :, None] + hole_columns[:, None]).unflatten(0, (count, apart))
-        filled = colours.view(-1, 3)[inside.clamp(min=0)]
+        filled = colours.view(-1, 3)[inside.clamp(min=0).long()]
         out = torch.where((inside >= 0)[..., None], filled, out)
     return out.view(count, *frames, height, width, 3).movedim(-1, -3)
 

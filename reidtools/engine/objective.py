@@ -1,6 +1,7 @@
 """What training minimises: a weighted sum of losses over the facts of a batch."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -125,8 +126,9 @@ class Objective(nn.Module):
         for name in BRANCHES:
             known[name] = tuple(branch.float() for branch in known.get(name, ()))
         shares = embedder.shares
+        alike = processes.same_chance(batch["pids"].device) if len(parts) > 1 else nullcontext()
         # Distances and log-sums lose too much in half precision, whatever the network runs in.
-        with torch.autocast(device, enabled=False):
+        with torch.autocast(device, enabled=False), alike:
             return {
                 name: self.weights[name] * _sum_of(loss, self.wants[name], known, shares)
                 for name, loss in losses.items()

@@ -1,7 +1,7 @@
 """One step of training in several processes: `DistributedDataParallel` around model and losses."""
 
-from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from inspect import signature
 from typing import Any
 
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from reidtools import processes
-from reidtools.engine.sharding import shard
+from reidtools.engine.sharding import shard, whole_of
 
 # Its name since torch 2.15, and before.
 NAMES = ("forward_sync_buffers", "broadcast_buffers")
@@ -30,20 +30,21 @@ class Step(nn.Module):
 class Parallel:
     """Makes the gradients of a `step` the mean over all processes, whatever wants one just now.
 
-    With `sharded` its weights are divided among them; see `sharding`.
+    With a copy of its model, which lies on the CPU, its weights are divided among them; `whole` is
+    then that copy, as of the last `gather`. See `sharding`.
     """
 
-    def __init__(self, step: Step, *, sharded: bool = False):
-        self.step, self.sharded = step, sharded
+    def __init__(self, step: Step, whole: nn.Module | None = None):
+        self.step, self.whole = step, whole
         self._trained: list[bool] = []
         self._run: nn.Module = step
-        if sharded:
+        if whole:
             shard(step, step.model.backbone)
 
     def __call__(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
         """The losses of a batch, or of this process's part of it."""
         trained = [weight.requires_grad for weight in self.step.parameters()]
-        if processes.count() > 1 and not self.sharded and trained != self._trained:
+        if processes.count() > 1 and not self.whole and trained != self._trained:
             # DDP counts on the weights that wanted a gradient when it was made; MODEL.FREEZE_LAYERS
             # changes them.
             self._trained = trained
@@ -59,6 +60,24 @@ class Parallel:
         """In it gradients stay with their process, to be added to those of the next batch."""
         run = self._run
         return run.no_sync() if isinstance(run, DistributedDataParallel) else nullcontext()
+
+    def gather(self) -> dict[str, Any]:
+        """The state dict of the model, whose weights are put together if they are divided."""
+        state = whole_of(self.step.model.state_dict())
+        if self.whole:
+            self.whole.load_state_dict(state)
+        return state
+
+    @contextmanager
+    def tested(self, model: nn.Module) -> Iterator[nn.Module]:
+        """`model` where it can be tested: the copy is on the device for the time of the block."""
+        if model is not self.whole:
+            yield model
+            return
+        try:
+            yield model.to(next(self.step.parameters()).device)
+        finally:
+            model.cpu()
 
     def agree(self, *modules: nn.Module) -> None:
         """Give all processes the mean of what each has counted itself, such as running statistics.

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from reidtools import processes
-from reidtools.engine.sharding import divided, fill, whole
+from reidtools.engine.sharding import divided, fill, whole_of
 
 if TYPE_CHECKING:
     from reidtools.engine.trainer import Trainer
@@ -13,16 +13,14 @@ if TYPE_CHECKING:
 
 def state_of(trainer: "Trainer") -> dict[str, Any]:
     """See `Trainer.state_dict`."""
-    model = whole(trainer.model.state_dict())
-    if trainer.copy:
-        trainer.copy.load_state_dict(model)
+    model = trainer.parallel.gather()
     moving = {"model": model, "updates": getattr(trainer.average, "updates", 0)}
     optimizer = trainer.optimizer.state_dict()
     optimizer["state"] = {place: _moments(own) for place, own in optimizer["state"].items()}
     return {
         "model": trainer.result.state_dict(),
         **({"moving": moving} if trainer.average else {}),
-        "objective": whole(trainer.objective.state_dict()),
+        "objective": whole_of(trainer.objective.state_dict()),
         "optimizer": optimizer,
         "optimizer_kind": _optimizer_kind(trainer),
         "optimizer_names": _weight_names(trainer),
@@ -39,7 +37,7 @@ def _moments(own: dict[str, Any]) -> dict[str, Any]:
     """Those of one weight; of divided ones only the first process keeps the whole."""
     found = {}
     for name, value in own.items():
-        together = whole(value)
+        together = whole_of(value)
         found[name] = together if together is value or processes.first() else None
     return found
 
@@ -48,7 +46,8 @@ def _in_epoch(trainer: "Trainer") -> dict[str, Any]:
     """How far an epoch has come that is not over; between two there is nothing to tell."""
     if not trainer.position:
         return {}
-    return {"position": trainer.position, "means": trainer.means.state_dict()}
+    length, means = len(trainer.batches), trainer.means.state_dict()
+    return {"position": trainer.position, "length": length, "means": means}
 
 
 def go_on(trainer: "Trainer", state: dict[str, Any]) -> None:
@@ -73,7 +72,7 @@ def go_on(trainer: "Trainer", state: dict[str, Any]) -> None:
     ):
         group["lr"] = rate * factor(schedule.last_epoch)
     trainer.epoch, trainer.iteration = state["epoch"] + 1, state["iteration"]
-    trainer.position = state.get("position", 0)
+    trainer.position, trainer.length = state.get("position", 0), state.get("length", 0)
     if trainer.position:
         trainer.means.load_state_dict(state["means"], trainer.device)
     _set_rng(trainer, [state["rng"], *state.get("rng_of_others", [])])

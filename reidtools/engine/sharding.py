@@ -3,14 +3,12 @@
 Fully sharded data parallel (Zhao et al., 2023, arXiv:2304.11277), as PyTorch's `fully_shard`.
 """
 
+import sys
 from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import fully_shard
-from torch.distributed.tensor import DTensor, distribute_tensor
 
 from reidtools import processes
 
@@ -20,6 +18,9 @@ def shard(step: nn.Module, tower: nn.Module) -> None:
 
     A block is gathered when it computes, and only then. Do it before there is an optimizer.
     """
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import fully_shard
+
     step.to(memory_format=torch.contiguous_format)  # all that `fully_shard` can divide
     device = next(step.parameters()).device.type
     mesh = init_device_mesh(device, (processes.count(),))
@@ -41,25 +42,28 @@ def blocks(tower: nn.Module) -> list[nn.Module]:
     return found
 
 
-def is_sharded(module: nn.Module) -> bool:
-    """Whether `shard` has divided the weights of `module`."""
-    return any(isinstance(weight, DTensor) for weight in module.parameters())
+def _is_divided(value: Any) -> bool:
+    """Whether `value` is a `DTensor`; without loading the second's worth of modules that knows."""
+    known = sys.modules.get("torch.distributed.tensor")
+    return known is not None and isinstance(value, known.DTensor)
 
 
-def whole(value: Any) -> Any:
-    """`value`, a tensor or nested dicts and lists of them, with what is divided put together."""
-    if isinstance(value, DTensor):
-        return value.full_tensor()
+def whole_of(value: Any) -> Any:
+    """`value`, a tensor or nested dicts of them, with what is divided put together, on the CPU."""
+    if _is_divided(value):
+        return value.full_tensor().cpu()
     if isinstance(value, Mapping):
-        return {key: whole(own) for key, own in value.items()}
-    return [whole(own) for own in value] if isinstance(value, list) else value
+        return {key: whole_of(own) for key, own in value.items()}
+    return value
 
 
 def divided(value: Any, weight: Tensor) -> Any:
     """`value` divided as `weight` is, if it is a tensor of its shape."""
     alike = isinstance(value, Tensor) and value.shape == weight.shape
-    if not (isinstance(weight, DTensor) and alike):
+    if not (_is_divided(weight) and alike):
         return value
+    from torch.distributed.tensor import distribute_tensor
+
     return distribute_tensor(value.to(weight.device), weight.device_mesh, weight.placements)
 
 

@@ -1,5 +1,6 @@
 """The loop. It knows of a model, an objective, batches and an optimizer, and of nothing else."""
 
+import logging
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
@@ -16,6 +17,7 @@ from reidtools.engine.means import Means, Unchecked
 from reidtools.engine.parallel import Parallel, Step
 from reidtools.engine.resuming import go_on, state_of
 
+LOGGER = logging.getLogger("reidtools")
 IN_VAIN = 50  # skipped steps in a row: the scale of half precision has long been small enough
 
 
@@ -68,14 +70,15 @@ class Trainer:
     nothing else happens.
 
     `stop` says whether the run is asked to end; after the step that sees it comes a report that
-    says so. The state of any report can be saved, and goes on where it was. In several processes
+    says so. The state of that one can be saved and goes on with the next step, as the state of one
+    at the end of an epoch does. In several processes
     `batches` are this one's parts, gradients are means over all, and every report has the same
     figures in each of them; `state_dict` and `losses_of` must be called by all.
 
     `clip` cuts the gradients of weights before these move, `freezing` keeps parts of the model as
     they are for a while, from one move of the weights to another, and `average` follows the model.
     `result` is what should be tested and kept: the average if there is one, else the model. Where
-    `parallel` has divided the weights of `model` it is a whole `copy`, as of the last `state_dict`.
+    `parallel` has divided the weights of `model` it is a whole copy, as of the last `state_dict`.
     """
 
     def __init__(
@@ -97,7 +100,6 @@ class Trainer:
         average: MovingAverage | None = None,
         stop: Callable[[], bool] = bool,
         parallel: Parallel | None = None,
-        copy: nn.Module | None = None,
     ):
         self.model, self.objective, self.batches = model, objective, batches
         self.optimizer, self.schedule, self.generator = optimizer, schedule, generator
@@ -114,21 +116,20 @@ class Trainer:
         self.epoch = self.iteration = 0
         self.position = 0  # batches of this epoch that are done
         self.means = Means()  # of this epoch
-        self.copy = copy
-        self._parallel = parallel or Parallel(Step(model, objective))
+        self.length = 0  # of the epoch that `position` is in, where a run goes on within one
+        self.parallel = parallel or Parallel(Step(model, objective))
         self._unchecked: Unchecked | None = None
         self._moves = self._in_vain = 0  # steps since the last report, and skipped ones in a row
         self._skipped: Tensor | int = 0  # of `_moves`
 
     @property
     def result(self) -> nn.Module:
-        return self.average.model if self.average else self.copy or self.model
+        return self.average.model if self.average else self.parallel.whole or self.model
 
     def __iter__(self) -> Iterator[Progress]:
         started, asked_by_any = False, processes.Flag()
         while self.epoch < self.max_epoch:
-            self.batches.set_epoch(self.epoch, *([self.position] if self.position else []))
-            self.objective.set_epoch(self.epoch)
+            self._begin_epoch()
             self.model.train(not self.frozen)
             self.objective.train()
             recent, count = Means(), len(self.batches)
@@ -157,6 +158,18 @@ class Trainer:
                     yield progress
                     recent = Means()
 
+    def _begin_epoch(self) -> None:
+        """Let everybody know the epoch; one that has begun goes on if it is still the same."""
+        self.batches.set_epoch(self.epoch, *([self.position] if self.position else []))
+        self.objective.set_epoch(self.epoch)
+        if self.position and len(self.batches) != self.length:
+            LOGGER.warning(
+                "Epoch %d begins anew: it had %d batches when it was left, and has %d now.",
+                *(self.epoch, self.length, len(self.batches)),
+            )
+            self.position, self.means = 0, Means()
+            self.batches.set_epoch(self.epoch)
+
     def _report(self, where: tuple[int, int, float, bool, float], means: Means, stop: bool):
         self._check()
         skipped = int(self._skipped)
@@ -168,7 +181,7 @@ class Trainer:
                 "the GPU has it, or switch SOLVER.AMP off."
             )
         self._moves = self._skipped = 0
-        self._parallel.agree(self.model, self.objective, self.result)
+        self.parallel.agree(self.model, self.objective, self.result)
         values = means.values()
         figures = {name: values.pop(name) for name in self.objective.figures}
         return Progress(*where, values, figures, skipped, stop)
@@ -198,9 +211,9 @@ class Trainer:
         The `first` of them forgets those of before, the last one `moves` the weights. The detached
         losses, with their ``total``.
         """
-        with nullcontext() if moves else self._parallel.alone():
+        with nullcontext() if moves else self.parallel.alone():
             with torch.autocast(self.device.type, self.amp) if self.amp else nullcontext():
-                losses = self._parallel(batch)
+                losses = self.parallel(batch)
             total = sum(losses.values())
             self._check()
             if first:

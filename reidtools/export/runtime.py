@@ -5,7 +5,6 @@ import logging
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -194,7 +193,7 @@ class _Kept:
     """The other networks of a model by what they are; copies of the model begin without any."""
 
     def __init__(self) -> None:
-        self._stamp: list[tuple[int, int]] = []
+        self._stamp: tuple[list[int], Tensor] = [], torch.empty(0)
         self._made: dict[tuple[str, bool], Quick] = {}
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -202,11 +201,19 @@ class _Kept:
 
     def of(self, model: Embedder) -> dict[tuple[str, bool], Quick]:
         """Those made since the weights of `model` changed last."""
-        weights = chain(model.parameters(), model.buffers())
-        stamp = [(w.data_ptr(), 0 if w.is_inference() else w._version) for w in weights]
-        if stamp != self._stamp:
+        weights = [*model.parameters(), *model.buffers()]
+        # Not by their versions: fused optimizers do not count those up.
+        stamp = [w.data_ptr() for w in weights], torch.cat([_some_of(w) for w in weights])
+        if stamp[0] != self._stamp[0] or not torch.equal(stamp[1], self._stamp[1]):
             self._stamp, self._made = stamp, {}
         return self._made
+
+
+@torch.no_grad()
+def _some_of(weight: Tensor) -> Tensor:
+    """Values from all over `weight`; a step of training changes nearly all of them."""
+    count = min(weight.numel(), 32)
+    return weight.as_strided((count,), (weight.numel() // max(count, 1),))
 
 
 RUNTIMES: dict[str, Maker | None] = {

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from reidtools.losses.contrast import info_nce
+from reidtools.ops.transfer import sent
 from reidtools.registry import LOSSES
 
 
@@ -52,7 +53,7 @@ class CaptionLoss(nn.Module):
     def forward(self, joint: Tensor, index: Tensor, amp: torch.dtype | None) -> Tensor:
         """Features (B, D) of pictures, their places (B,) in the training set -> scalar."""
         # On the CPU, so that a run repeats whatever the device.
-        share = torch.rand(len(index)).to(joint.device, non_blocking=True)
+        share = sent(torch.rand(len(index)), joint.device)
         rows = self.first[index] + (share * self.counts[index]).long()
         with torch.autocast(joint.device.type, amp, enabled=amp is not None):
             texts = self.text.encode(self.tokens[rows]).float()

@@ -9,6 +9,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from reidtools import processes
 
+PLAIN = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+
 
 class SyncedOnCpu(_BatchNorm):
     """What `torch.nn.SyncBatchNorm`, which is for GPUs only, does there."""
@@ -68,8 +70,13 @@ def _summed(own: Tensor) -> Tensor:
 def synchronize(module: nn.Module) -> None:
     """Make every batch norm in `module` one over all processes, in place; names stay."""
     for name, child in module.named_children():
-        if isinstance(child, _BatchNorm):
+        if type(child) in PLAIN:
             setattr(module, name, _synced(child))
+        elif isinstance(child, _BatchNorm):  # such as timm's, which have their activation inside
+            raise ValueError(
+                f"MODEL.SYNC_BN knows PyTorch's own batch norms, and this network has {name}, a "
+                f"{type(child).__name__}; set it False, or choose another backbone."
+            )
         else:
             synchronize(child)
 

@@ -206,6 +206,24 @@ def test_without_a_hole_there_is_no_noise():
         assert drawn.colours.shape == (0, 3) and torch.equal(way(noise(), drawn), noise())
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("mode", ["mean", "pixel"])
+def test_a_gpu_makes_the_same_of_a_batch_and_nobody_waits_for_it(mode):
+    options = {"flip_prob": 0.5, "padding": 4, "rea_prob": 0.5, "rea_mode": mode}
+    low = LowResolution(torch.Generator().manual_seed(0), low_res_prob=0.5)
+    there, here = augment(**options), augment(**options)
+    normalize, images = Normalize(), noise().cuda()
+    for turn in range(3):
+        # The first turn makes room in pinned memory.
+        torch.cuda.set_sync_debug_mode("error" if turn else "default")
+        try:
+            made = there(images)
+            low(normalize(made))
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+        assert torch.equal(made.cpu(), here(noise()))
+
+
 def test_normalize_takes_pictures_of_several_widths():
     normalize, images = Normalize(), noise(2)
     for _ in range(2):

@@ -167,3 +167,15 @@ def test_where_nothing_is_lost_a_signal_ends_at_once():
         os.kill(os.getpid(), signal.SIGTERM)
         with interruption.at_once():
             pytest.fail("went on")
+
+
+def test_an_epoch_that_has_another_length_now_begins_anew(caplog):
+    """As after a change of SOLVER.IMS_PER_BATCH: the batches that were seen are other ones."""
+    stopped = make(stop_at=4)
+    next(p for p in stopped if p.stop)
+    shorter = make(length=3)
+    shorter.load_state_dict(stopped.state_dict())
+    with caplog.at_level("WARNING", "reidtools"):
+        ends = [p.iteration for p in shorter if p.epoch_done]
+    assert ends == [7, 10, 13]
+    assert "begins anew: it had 5 batches when it was left, and has 3 now" in caplog.text

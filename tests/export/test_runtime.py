@@ -224,6 +224,20 @@ def test_it_is_made_once_for_the_weights(model, images):
     assert later is not found and close(later, model, images)
 
 
+@pytest.mark.parametrize("fused", [True, False])
+def test_a_step_of_training_is_seen(model, images, fused):
+    """Fused optimizers, which are what is used here, leave torch's count of versions as it is."""
+    model.eval()
+    before = quick(model, 4)(images)[1].detach()
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.1, fused=fused)
+    for weight in model.parameters():
+        weight.grad = torch.ones_like(weight)
+    optimizer.step()
+    after = quick(model, 4)(images)[1].detach()
+    torch.testing.assert_close(after, model(images)[1].detach(), rtol=1e-3, atol=1e-3)
+    assert (after - before).abs().max() > 0.01
+
+
 def test_weights_that_are_replaced_count_as_well(model, images):
     quick(model, 1)(images)
     model.load_state_dict(made(Small()).state_dict() | {"backbone.norm.bias": torch.ones(8)})

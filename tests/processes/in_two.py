@@ -7,6 +7,7 @@ process writes how far both are apart as JSON.
 """
 
 import json
+import os
 import sys
 from copy import deepcopy
 from pathlib import Path
@@ -21,6 +22,8 @@ from reidtools.data.pictures import Batches, Pictures, in_order
 from reidtools.data.samplers import RandomIdentitySampler, SharedSampler
 from reidtools.data.samples import Sample
 from reidtools.data.transforms import Normalize
+from reidtools.engine.average import MovingAverage
+from reidtools.engine.freezing import Freezing
 from reidtools.engine.frozen import embed_once
 from reidtools.engine.objective import Objective
 from reidtools.engine.parallel import Parallel, Step
@@ -133,9 +136,13 @@ def network(norms=True):
     return Embedder(Small(norms), BNNeck(Small.dim, False))
 
 
-def training(gather=True, norms=True, micro_batch=0, accumulate=1):
-    """Gradients after the first move of the weights, and what is there after two epochs."""
+def training(gather=True, norms=True, micro_batch=0, accumulate=1, more=False):
+    """Gradients after the first move of the weights, and what is there after two epochs.
+
+    With `more` a part of the model is frozen for two steps, and an average follows it.
+    """
     model = network(norms).double()
+    average = MovingAverage(model) if more else None
     losses = {"CrossEntropyLoss": CrossEntropyLoss(Small.dim, PEOPLE)}
     if gather:
         losses |= {
@@ -161,6 +168,8 @@ def training(gather=True, norms=True, micro_batch=0, accumulate=1):
         max_epoch=2,
         log_period=1,
         accumulate=accumulate,
+        freezing=Freezing(model, ["backbone.0"], iterations=2) if more else None,
+        average=average,
     )
     found = {}
     for progress in trainer:
@@ -171,7 +180,22 @@ def training(gather=True, norms=True, micro_batch=0, accumulate=1):
             found["total"] = torch.tensor(progress.losses["total"])
     for name, module in both.items():
         found |= {f"{name}.{k}": v.float().clone() for k, v in module.state_dict().items()}
+    if average:
+        found |= {f"average.{k}": v.float() for k, v in average.model.state_dict().items()}
     return found
+
+
+def chance():
+    """How far two losses are apart that draw by chance: all processes are to draw the same."""
+    model = network()
+    losses = {"CrossEntropyLoss": CrossEntropyLoss(Small.dim, PEOPLE, hidden=4, dropout=0.5)}
+    objective = Objective(losses, {"CrossEntropyLoss": 1.0}).train()
+    torch.manual_seed(processes.rank())
+    (batch, *_) = train_batches(Normalize())
+    totals = processes.of_all(objective(model, batch)["CrossEntropyLoss"].item())
+    own = processes.of_all(torch.rand(1).item())
+    assert len(set(own)) == processes.count()  # what comes after is their own again
+    return {"loss": torch.tensor(max(totals) - min(totals))}
 
 
 def divided(folder):
@@ -182,8 +206,7 @@ def divided(folder):
         model = Embedder(Tower(), BNNeck(Tower.dim, True))
         losses = {"CrossEntropyLoss": CrossEntropyLoss(Tower.dim, PEOPLE), "T": TripletLoss()}
         objective = Objective(losses, dict.fromkeys(losses, 1.0))
-        copy = deepcopy(model) if sharded else None
-        parallel = Parallel(Step(model, objective), sharded=sharded)
+        parallel = Parallel(Step(model, objective), deepcopy(model) if sharded else None)
         parts = {"embedder": model, "objective": objective}
         optimizer = make_optimizer(parts, opt="Adam", base_lr=0.01)
         return Trainer(
@@ -197,21 +220,21 @@ def divided(folder):
             accumulate=2,
             clip=make_clipper(clip_type="norm", clip_value=0.1),
             parallel=parallel,
-            copy=copy,
         )
 
     sharded = processes.count() > 1
+    path = folder / ("state.pth" if sharded else f"alone_{os.environ['RANK']}.pth")
     first = make(sharded)
     for progress in first:
         if progress.epoch_done and progress.epoch == 0:
             state = first.state_dict()
-            if processes.first():
-                torch.save(state, folder / "state.pth")
+            if processes.first() or not sharded:
+                torch.save(state, path)
     found = {}
     processes.of_all(None)  # the file is there
     for name, again in (("divided", sharded), ("whole", False)):
         trainer = make(again)
-        trainer.load_state_dict(torch.load(folder / "state.pth", weights_only=True))
+        trainer.load_state_dict(torch.load(path, weights_only=True))
         list(trainer)
         last = trainer.state_dict()
         for part in ("model", "objective"):
@@ -247,6 +270,8 @@ CHECKS = {
     "training": training,
     # Without batch norm, which would see other parts.
     "training in parts": lambda: training(norms=False, micro_batch=5, accumulate=2),
+    "training of a part, and an average": lambda: training(more=True),
+    "chance": chance,
     "training of divided weights": lambda: divided(Path(sys.argv[1]).parent),
     "training, each process mines alone": lambda: training(norms=False, gather=False),
     "evaluation": lambda: evaluation(1),
@@ -261,8 +286,10 @@ def apart(one, two):
     """The largest difference of two tensors, by the largest value; infinite for other shapes."""
     if one.shape != two.shape:
         return float("inf")
-    most = one.abs().max().double().clamp(min=1e-3)
-    return float((one.double() - two.double()).abs().nan_to_num().max() / most)
+    if one.isnan().ne(two.isnan()).any():
+        return float("inf")
+    one, two = (x.double().nan_to_num(0, 1e9, -1e9) for x in (one, two))
+    return float((one - two).abs().max() / one.abs().max().clamp(min=1e-3))
 
 
 def main():

@@ -52,7 +52,13 @@ def apart(tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-    "check", ["training", "training in parts", "training, each process mines alone"]
+    "check",
+    [
+        "training",
+        "training in parts",
+        "training of a part, and an average",
+        "training, each process mines alone",
+    ],
 )
 def test_gradients_are_those_of_one_process(apart, check):
     """By the sum of five losses that mine in the whole batch, and weights two epochs later."""
@@ -76,6 +82,7 @@ def test_divided_weights_are_those_of_one_process(apart):
         "evaluation, single shot",
         "evaluation, re-ranked",
         "frozen",
+        "chance",
     ],
 )
 def test_vectors_and_figures_are_those_of_one_process_to_the_last_bit(apart, check):
@@ -210,6 +217,32 @@ def test_a_folder_is_embedded_in_two_and_merged(run, type_tool, monkeypatch):
     assert one[1].tolist() == two[1].tolist() and len(two[1]) == 101
 
 
+def test_the_process_that_has_the_error_tells_it(run):
+    """The last picture is in the share of the second process."""
+    folder, _ = run
+    pictures = next((folder / "datasets").rglob("query"))
+    broken = pictures / "zzz.jpg"
+    broken.write_bytes(b"no picture")
+    words = ("MODEL.WEIGHTS", "run/best.pth", "DATASETS.ROOT", pictures, "TEST.IMS_PER_BATCH", 7)
+    code, said = typed(folder, *TWO, TOOLS / "create_embeddings.py", "--strict", *words)
+    broken.unlink()
+    assert code != 0
+    assert said.count("zzz.jpg is no picture") + said.count(f"{broken}") >= 1, said
+    assert said.index("zzz.jpg") < said.index("cannot go on alone")
+
+
+def test_divided_weights_by_the_tool(tmp_path):
+    """An epoch and its test, and what weights that are divided do not go with."""
+    words = (*TINY, "SOLVER.FSDP", "True", "SOLVER.MAX_EPOCH", 1)
+    code, said = typed(tmp_path, *TWO, TOOLS / "train_net.py", *words)
+    assert code == 0, said
+    assert "After epoch 0" in said
+    graph = ("DATALOADER.SAMPLER.NAME", "GraphSampler", "OUTPUT_DIR", "other")
+    code, said = typed(tmp_path, *TWO, TOOLS / "train_net.py", *words, *graph)
+    assert code != 0
+    assert "SOLVER.FSDP does not go with the sampler GraphSampler" in said
+
+
 def children_of(pid):
     """The processes that `pid` has started."""
     found = Path(f"/proc/{pid}/task/{pid}/children")
@@ -267,6 +300,7 @@ def test_several_processes_are_for_tools_that_share_work(type_tool, monkeypatch)
     assert code == 2
     assert "--num-gpus 1" in errors
     monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("LOCAL_RANK", "0")
     code, _, errors = type_tool("calibrate.py", "--far", "0.1")
     assert code == 2
     assert "start it with python" in errors
