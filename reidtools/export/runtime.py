@@ -203,7 +203,8 @@ class _Kept:
         """Those made since the weights of `model` changed last."""
         weights = [*model.parameters(), *model.buffers()]
         # Not by their versions: fused optimizers do not count those up.
-        stamp = [w.data_ptr() for w in weights], torch.cat([_some_of(w) for w in weights])
+        values = torch.cat([torch.empty(0), *map(_some_of, weights)])
+        stamp = [w.data_ptr() for w in weights], values
         if stamp[0] != self._stamp[0] or not torch.equal(stamp[1], self._stamp[1]):
             self._stamp, self._made = stamp, {}
         return self._made
